@@ -1,0 +1,14 @@
+import { execFileSync } from 'node:child_process'
+import { expect, it } from 'vitest'
+import { root, workspaces } from '../workspace.ts'
+
+it('runs the tests of every package, of the template and of the repository', () => {
+  const listed: { projectName: string }[] = JSON.parse(
+    execFileSync('vitest', ['list', '--json', '--filesOnly'], { cwd: root, encoding: 'utf8' }),
+  )
+  const folders = workspaces(['packages', 'templates']).map(({ folder }) =>
+    folder.replace('packages/', '').replace('templates/', 'template-'),
+  )
+  const projects = new Set(listed.map(({ projectName }) => projectName))
+  expect([...projects].toSorted()).toEqual([...folders, 'repo'].toSorted())
+})
