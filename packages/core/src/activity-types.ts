@@ -107,7 +107,13 @@ export interface LlmStart extends CommonData {
 }
 
 export interface LlmData extends CommonData {
-  response?: { id?: string; model?: string; created?: number; systemFingerprint?: string; serviceTier?: string }
+  response?: {
+    id?: string
+    model?: string
+    created?: number
+    systemFingerprint?: string
+    serviceTier?: string
+  }
   choices?: readonly Choice[]
   usage?: Usage
   tokens?: TokenIds

@@ -1,3 +1,5 @@
+import type { LogLevel, Logger } from './types.ts'
+
 /** Every way in which `@agl` can refuse, with the stem of the sentence that explains it. */
 export type AglErrorCode =
   | 'config_invalid'
@@ -39,5 +41,50 @@ export class AglError extends Error {
 
   static is(value: unknown): value is AglError {
     return typeof value === 'object' && value !== null && MARK in value
+  }
+}
+
+const LEVELS: readonly LogLevel[] = ['silent', 'error', 'warn', 'info', 'debug']
+const said = new Set<string>()
+let levels: Record<string, LogLevel> = {}
+
+/** Sets the log level for all (`'*'` or a bare level) or per scope, as in `{ 'agl:langchain': 'debug' }`. */
+export function setLogLevels(option: LogLevel | Record<string, LogLevel> | undefined): void {
+  levels = { ...parseLevels(typeof process === 'object' ? process.env?.['AGL_LOG'] : undefined) }
+  if (typeof option === 'string') levels = { '*': option, ...levels }
+  else levels = { ...option, ...levels }
+}
+
+/** Reads `AGL_LOG`: `debug`, or `agl:langchain=debug,agl:openai=info`. */
+function parseLevels(text: string | undefined): Record<string, LogLevel> {
+  const result: Record<string, LogLevel> = {}
+  for (const part of text?.split(',') ?? []) {
+    const [scope, name] = part.includes('=') ? part.split('=') : ['*', part]
+    const level = LEVELS.find((known) => known === name?.trim())
+    if (scope !== undefined && level !== undefined) result[scope.trim()] = level
+  }
+  return result
+}
+
+/** A logger for one scope. It writes to standard error, so that a program's output stays its own. */
+export function logger(scope: string): Logger {
+  const write = (level: LogLevel, message: string, detail?: unknown): void => {
+    const limit = levels[scope] ?? levels['*'] ?? 'warn'
+    if (LEVELS.indexOf(level) > LEVELS.indexOf(limit)) return
+    const line = `[${scope}] ${message}`
+    if (detail === undefined) console.error(line)
+    else console.error(line, detail)
+  }
+  return {
+    error: (message, detail) => write('error', message, detail),
+    warn: (message, detail) => write('warn', message, detail),
+    info: (message, detail) => write('info', message, detail),
+    debug: (message, detail) => write('debug', message, detail),
+    once: (message, detail) => {
+      const key = `${scope} ${message}`
+      if (said.has(key)) return
+      said.add(key)
+      write('warn', message, detail)
+    },
   }
 }

@@ -219,6 +219,8 @@ export interface PluginApi {
     key: PropertyKey,
     wrap: (original: (...args: unknown[]) => unknown) => (...args: unknown[]) => unknown,
   ): void
+  /** Reports a copy of a host that was handed over by the user rather than found. */
+  adopt(host: Host): void
   log: Logger
   /** What may be recorded, with defaults applied. The core applies it; a plugin may use it to skip work. */
   capture: { readonly content: boolean; readonly tokens: boolean }

@@ -1,0 +1,400 @@
+import type {
+  ActivityData,
+  ActivityKind,
+  ActivityStart,
+  Choice,
+  LlmData,
+  LlmStart,
+  Message,
+  TokenIds,
+  ToolCall,
+  Usage,
+} from './activity-types.ts'
+import { flatten, sanitizeValue } from './semconv.ts'
+import type { Attributes, CaptureOptions, SpanCore, SpanStatus } from './types.ts'
+
+/*
+ * Activities become Agent Lightning's attributes here: pure functions, no clock, no ids. What is recorded of the
+ * start is copied at the start, since agents go on to change their message lists.
+ */
+
+const LLM_NAMES = { chat: 'openai.chat.completion', completion: 'openai.completion', response: 'openai.response' } as const
+
+/** Whether `kind`'s start is what `data` is; lets one function serve all kinds without a cast. */
+function isKind<K extends ActivityKind>(
+  kind: ActivityKind,
+  wanted: K,
+  _data: ActivityStart[ActivityKind],
+): _data is ActivityStart[K] {
+  return kind === wanted
+}
+
+function isDataOf<K extends ActivityKind>(
+  kind: ActivityKind,
+  wanted: K,
+  _data: ActivityData[ActivityKind],
+): _data is ActivityData[K] {
+  return kind === wanted
+}
+
+/** The record's span name. An `llm` span that holds another is the framework's: its ids and usage are on the inner one. */
+export function spanName(kind: ActivityKind, start: ActivityStart[ActivityKind], outer: boolean): string {
+  if (isKind(kind, 'llm', start)) return outer ? (start.name ?? 'chat_model.llm') : LLM_NAMES[start.operation]
+  if (kind === 'embedding') return 'openai.embedding'
+  if (kind === 'operation') return 'agentlightning.operation'
+  return `${'name' in start ? start.name : kind}.${kind}`
+}
+
+/** The OpenTelemetry GenAI name and operation, for the span beside the record. */
+export function otelName(kind: ActivityKind, start: ActivityStart[ActivityKind]): [name: string, operation: string] {
+  const operation = isKind(kind, 'llm', start)
+    ? start.operation === 'completion'
+      ? 'text_completion'
+      : 'chat'
+    : (OTEL_OPERATIONS[kind] ?? kind)
+  const subject = 'request' in start ? start.request['model'] : start.name
+  return [typeof subject === 'string' ? `${operation} ${subject}` : operation, operation]
+}
+const OTEL_OPERATIONS: Partial<Record<ActivityKind, string>> = {
+  tool: 'execute_tool',
+  agent: 'invoke_agent',
+  workflow: 'invoke_workflow',
+  retriever: 'retrieval',
+  embedding: 'embeddings',
+}
+
+/** Adds what JSON calls a value under `key`: nothing for null, text and numbers as they are, the rest as JSON text. */
+function put(into: Attributes, key: string, value: unknown): void {
+  if (value === undefined || value === null) return
+  if (typeof value === 'string' || typeof value === 'boolean') into[key] = value
+  else if (typeof value === 'number') into[key] = Number.isFinite(value) ? value : String(value)
+  else into[key] = json(value)
+}
+
+function json(value: unknown): string {
+  try {
+    return JSON.stringify(value, (_key, item: unknown) => (typeof item === 'bigint' ? String(item) : item)) ?? ''
+  } catch (error) {
+    return `[not serializable: ${error instanceof Error ? error.message : String(error)}]`
+  }
+}
+
+/** Adds free attributes: nested values under dotted keys, lists kept or spelled out so that all stay legal. */
+export function putAll(into: Attributes, attributes: Record<string, unknown> | undefined): void {
+  for (const key in attributes) {
+    const value = attributes[key]
+    if (typeof value === 'string' || typeof value === 'boolean' || value instanceof Int32Array) into[key] = value
+    else if (typeof value === 'object' && value !== null) {
+      try {
+        const flat = flatten({ [key]: value })
+        for (const name in flat) into[name] = sanitizeValue(flat[name])
+      } catch {
+        put(into, key, value)
+      }
+    } else put(into, key, value)
+  }
+}
+
+function putToolCalls(into: Attributes, prefix: string, calls: readonly ToolCall[] | undefined): void {
+  for (let i = 0; i < (calls?.length ?? 0); i++) {
+    const call = calls?.[i]
+    if (call === undefined) continue
+    const key = `${prefix}.tool_calls.${i}`
+    put(into, `${key}.id`, call.id)
+    put(into, `${key}.type`, call.type)
+    put(into, `${key}.name`, call.name)
+    put(into, `${key}.arguments`, call.arguments)
+  }
+}
+
+function putMessages(into: Attributes, messages: readonly Message[]): void {
+  for (let i = 0; i < messages.length; i++) {
+    const message = messages[i]
+    if (message === undefined) continue
+    const key = `gen_ai.prompt.${i}`
+    into[`${key}.role`] = message.role
+    put(into, `${key}.content`, message.content)
+    if (message.toolCallId !== undefined) into[`${key}.tool_call_id`] = message.toolCallId
+    if (message.name !== undefined) into[`${key}.name`] = message.name
+    if (message.toolCalls !== undefined) putToolCalls(into, key, message.toolCalls)
+  }
+}
+
+/** Attributes known when an activity starts. Content is left out at once where it will not be kept. */
+export function encodeStart(kind: ActivityKind, start: ActivityStart[ActivityKind], content: boolean): Attributes {
+  const into: Attributes = {}
+  if (isKind(kind, 'llm', start)) {
+    into['gen_ai.system'] = start.provider
+    into['gen_ai.request.type'] = start.operation
+    for (const name in start.request) put(into, `gen_ai.request.${name}`, start.request[name])
+    if (start.streaming !== undefined) into['gen_ai.request.streaming'] = start.streaming
+    if (start.baseURL !== undefined) into['agl.base_url'] = start.baseURL
+    if (content && start.messages !== undefined) putMessages(into, start.messages)
+    for (let i = 0; i < (start.tools?.length ?? 0); i++) {
+      const tool = start.tools?.[i]
+      put(into, `gen_ai.request.functions.${i}.name`, tool?.name)
+      if (content) put(into, `gen_ai.request.functions.${i}.description`, tool?.description)
+      if (content && tool?.parameters !== undefined) {
+        into[`gen_ai.request.functions.${i}.parameters`] = json(tool.parameters)
+      }
+    }
+  } else if (isKind(kind, 'embedding', start)) {
+    into['gen_ai.system'] = start.provider
+    into['gen_ai.request.type'] = 'embedding'
+    for (const name in start.request) put(into, `gen_ai.request.${name}`, start.request[name])
+    if (start.baseURL !== undefined) into['agl.base_url'] = start.baseURL
+    if (content) put(into, 'gen_ai.prompt.0.content', start.input)
+  } else if (isKind(kind, 'tool', start)) {
+    into['agentops.span.kind'] = 'tool'
+    into['operation.name'] = start.name
+    into['tool.name'] = start.name
+    if (content) put(into, 'tool.parameters', start.parameters)
+    put(into, 'tool.call.id', start.callId)
+    put(into, 'tool.call.type', start.type)
+  } else if (kind !== 'operation' && 'name' in start && typeof start.name === 'string') {
+    into['agentops.span.kind'] = kind
+    into['operation.name'] = start.name
+    if (content && 'input' in start) put(into, `agentops.${kind}.input`, start.input)
+  }
+  putAll(into, start.attributes)
+  return into
+}
+
+/** Attributes known when an activity ends. Mutates and returns `into`, the start's attributes. */
+export function encodeEnd(
+  into: Attributes,
+  kind: ActivityKind,
+  start: ActivityStart[ActivityKind],
+  data: ActivityData[ActivityKind],
+  options: { content: boolean; tokens: boolean; outer: boolean; spanId: string },
+): Attributes {
+  if (isKind(kind, 'llm', start) && isDataOf(kind, 'llm', data)) putLlm(into, start, data, options)
+  else if (isDataOf(kind, 'embedding', data)) {
+    put(into, 'gen_ai.response.model', data.response?.model)
+    putUsage(into, data.usage)
+    put(into, 'agl.embedding.count', data.count)
+    put(into, 'agl.embedding.dimensions', data.dimensions)
+    put(into, 'agl.request_id', data.requestId)
+    put(into, 'http.response.status_code', data.httpStatus)
+  } else if (options.content) {
+    if (isDataOf(kind, 'tool', data)) put(into, 'tool.result', data.result)
+    else if ('output' in data && kind !== 'operation') put(into, `agentops.${kind}.output`, data.output)
+  }
+  putAll(into, data.attributes)
+  return into
+}
+
+const INNERMOST_ONLY = /^gen_ai\.(prompt|completion|request|response|usage|system)(\.|$)/
+
+function putLlm(
+  into: Attributes,
+  start: LlmStart,
+  data: LlmData,
+  options: { content: boolean; tokens: boolean; outer: boolean; spanId: string },
+): void {
+  if (options.outer) {
+    for (const key in into) if (INNERMOST_ONLY.test(key)) delete into[key]
+    into['agentops.span.kind'] = 'llm'
+  } else {
+    for (const choice of data.choices ?? []) putChoice(into, choice, options)
+    into['gen_ai.response.id'] = data.response?.id || options.spanId
+    put(into, 'gen_ai.response.model', data.response?.model)
+    put(into, 'gen_ai.openai.system_fingerprint', data.response?.systemFingerprint)
+    put(into, 'gen_ai.openai.service_tier', data.response?.serviceTier)
+    putUsage(into, data.usage)
+    if (options.tokens && data.tokens !== undefined) putTokens(into, data.tokens)
+  }
+  if (data.timeToFirstToken !== undefined) into['agl.time_to_first_token'] = data.timeToFirstToken / 1000
+  put(into, 'agl.request_id', data.requestId)
+  put(into, 'http.response.status_code', data.httpStatus)
+  put(into, 'agl.finish', data.finish)
+}
+
+function putUsage(into: Attributes, usage: Usage | undefined): void {
+  if (usage === undefined) return
+  put(into, 'gen_ai.usage.prompt_tokens', usage.promptTokens)
+  put(into, 'gen_ai.usage.completion_tokens', usage.completionTokens)
+  put(into, 'gen_ai.usage.total_tokens', usage.totalTokens)
+  put(into, 'gen_ai.usage.cache_read_input_tokens', usage.cachedTokens)
+  put(into, 'gen_ai.usage.reasoning_tokens', usage.reasoningTokens)
+}
+
+function putChoice(into: Attributes, choice: Choice, options: { content: boolean; tokens: boolean }): void {
+  const key = `gen_ai.completion.${choice.index}`
+  put(into, `${key}.role`, choice.role)
+  put(into, `${key}.finish_reason`, choice.finishReason)
+  if (options.content) {
+    put(into, `${key}.content`, choice.content)
+    put(into, `${key}.refusal`, choice.refusal)
+    put(into, `${key}.reasoning`, choice.reasoning)
+    if (choice.toolCalls !== undefined) putToolCalls(into, key, choice.toolCalls)
+  }
+  const prefix = choice.index === 0 ? '' : `agl.choices.${choice.index}.`
+  putLogprobs(into, `${prefix}logprobs.content`, choice.logprobs, options.tokens)
+  putLogprobs(into, `${prefix}logprobs.refusal`, choice.refusalLogprobs, options.tokens)
+}
+
+function putLogprobs(into: Attributes, key: string, value: unknown, tokens: boolean): void {
+  if (value === undefined || value === null) return
+  const text = json(value)
+  into[key] = tokens ? text : numbersOnly(text)
+}
+
+/** Leaves the numbers of logprobs and drops what would spell out the text: tokens, bytes, alternatives. */
+function numbersOnly(text: string): string {
+  const parsed: unknown = JSON.parse(text)
+  const keep = Array.isArray(parsed)
+    ? parsed.map((entry: { logprob?: unknown }) => ({ logprob: entry?.logprob ?? null }))
+    : { token_logprobs: (parsed as { token_logprobs?: unknown }).token_logprobs ?? null }
+  return JSON.stringify(keep)
+}
+
+function putTokens(into: Attributes, tokens: TokenIds): void {
+  const holes = tokens.choices.some((choice) => choice.gap === true)
+  if (tokens.prompt !== undefined) into[holes ? 'agl.partial.prompt_token_ids' : 'prompt_token_ids'] = tokens.prompt
+  for (const choice of tokens.choices) {
+    const partial = choice.gap === true ? 'agl.partial.' : ''
+    const prefix = choice.index === 0 ? partial : `${partial || 'agl.'}choices.${choice.index}.`
+    if (choice.response !== undefined) into[`${prefix}response_token_ids`] = choice.response
+    if (choice.prompt !== undefined) into[`${prefix}prompt_token_ids`] = choice.prompt
+  }
+  if (tokens.complete !== undefined) into['agl.tokens.complete'] = tokens.complete
+  if (tokens.truncated === true) into['agl.tokens.truncated'] = true
+}
+
+/** Error status and attributes, from whatever was thrown. */
+export function encodeError(into: Attributes, error: unknown): SpanStatus {
+  const isError = error instanceof Error || (typeof error === 'object' && error !== null && 'message' in error)
+  const type = isError ? errorType(error) : typeof error
+  const message = isError && 'message' in error ? String(error.message) : String(error)
+  into['error.type'] = type
+  into['exception.type'] = type
+  into['exception.message'] = message
+  if (isError && 'status' in error && typeof error.status === 'number') {
+    into['http.response.status_code'] = error.status
+  }
+  if (isError && 'requestID' in error && typeof error.requestID === 'string') into['agl.request_id'] = error.requestID
+  return { statusCode: 'ERROR', description: `${type}: ${message}` }
+}
+
+/** The class's name rather than `name`, which most classes leave at `Error`. */
+function errorType(error: object): string {
+  const name = 'name' in error && typeof error.name === 'string' ? error.name : ''
+  const own: unknown = error.constructor?.name
+  return name !== '' && name !== 'Error' ? name : typeof own === 'string' && own !== 'Object' ? own : name || 'Error'
+}
+
+/** The zero-length children by which Agent Lightning's message adapter finds the tool calls of an answer. */
+export function toolCallSpans(choices: readonly Choice[] | undefined): SpanCore[] {
+  const calls = choices?.find((choice) => choice.index === 0)?.toolCalls ?? []
+  return calls.map((call) => ({
+    name: `tool_call.${call.name}`,
+    status: { statusCode: 'OK', description: null },
+    attributes: {
+      'agentops.span.kind': 'tool',
+      'tool.name': call.name,
+      'tool.parameters': call.arguments,
+      ...(call.id === undefined ? {} : { 'tool.call.id': call.id }),
+      'tool.call.type': call.type ?? 'function',
+    },
+  }))
+}
+
+/* The capture stage: the one place that decides what text may be kept, for every span of every origin. */
+
+const CONTENT = new RegExp(
+  [
+    String.raw`^gen_ai\.(prompt|completion)\.\d+\.(?!(role|finish_reason|tool_call_id|tool_calls\.\d+\.(id|name|type))$)`,
+    String.raw`^gen_ai\.request\.functions\.\d+\.(description|parameters)$`,
+    String.raw`^gen_ai\.(input\.messages|output\.messages|system_instructions|tool\.definitions|prompt|completion)$`,
+    String.raw`^gen_ai\.tool\.(call\.arguments|call\.result|message|description)$`,
+    String.raw`^gen_ai\.content\.`,
+    String.raw`^tool\.(parameters|result)$`,
+    String.raw`^agentops\.\w+\.(input|output)$`,
+    String.raw`^agentlightning\.(operation\.(input|output)|message\.body|object\.(json|literal))`,
+    String.raw`^exception\.(message|stacktrace)$`,
+    String.raw`^(input|output)\.value$`,
+    String.raw`^llm\.(input_messages|output_messages|prompts|tools|function_call)`,
+    String.raw`^(embedding\.embeddings|retrieval\.documents|reranker\.\w+_documents)\.`,
+    String.raw`^(traceloop\.entity\.(input|output)|mcp\.(request\.argument|response\.value))`,
+    String.raw`^ai\.(prompt|response\.(text|object|toolCalls|reasoning)|toolCall\.(args|result)|value|values|embedding)`,
+  ].join('|'),
+)
+const TOKENS = /(^|\.)(prompt_token_ids|response_token_ids)$|^(agl\.choices\.\d+\.)?logprobs\./
+
+export interface Capture {
+  content: boolean
+  tokens: boolean
+  redact: CaptureOptions['redact']
+}
+
+export function captureSettings(options: CaptureOptions = {}): Capture {
+  const content = options.content ?? true
+  return { content, tokens: options.tokens ?? content, redact: options.redact }
+}
+
+/** Applies `capture` to a span about to be recorded. True where nothing had to be looked at. */
+export function applyCapture(span: SpanCore, capture: Capture): void {
+  if (capture.content && capture.tokens && capture.redact === undefined) return
+  const { attributes } = span
+  if (!capture.content) {
+    for (const key in attributes) if (CONTENT.test(key)) delete attributes[key]
+    if (span.status.description !== null) span.status = { ...span.status, description: 'not recorded' }
+  }
+  if (!capture.tokens) for (const key in attributes) dropTokens(attributes, key)
+  for (const event of span.events ?? []) {
+    applyCapture({ name: span.name, status: { statusCode: 'UNSET', description: null }, attributes: event.attributes }, capture)
+  }
+  if (capture.content && capture.redact !== undefined) redactSpan(span, capture.redact)
+}
+
+function dropTokens(attributes: Attributes, key: string): void {
+  if (!TOKENS.test(key)) return
+  const value = attributes[key]
+  if (key.includes('logprobs.') && typeof value === 'string') attributes[key] = safeNumbersOnly(value)
+  else delete attributes[key]
+}
+
+function safeNumbersOnly(text: string): string {
+  try {
+    return numbersOnly(text)
+  } catch {
+    return '[]'
+  }
+}
+
+function redactSpan(span: SpanCore, redact: NonNullable<CaptureOptions['redact']>): void {
+  const { attributes } = span
+  let prompt = false
+  const choices = new Set<string>()
+  const one = (text: string, key: string): string | undefined => {
+    try {
+      return redact(text, { key, span: span.name })
+    } catch {
+      return undefined
+    }
+  }
+  for (const key in attributes) {
+    const value = attributes[key]
+    if (!CONTENT.test(key) || (typeof value !== 'string' && !isTextList(value))) continue
+    const kept = typeof value === 'string' ? one(value, key) : value.map((text) => one(text, key) ?? '')
+    if (kept === undefined) delete attributes[key]
+    else attributes[key] = kept
+    if (String(kept) === String(value)) continue
+    if (key.startsWith('gen_ai.prompt.')) prompt = true
+    const choice = /^gen_ai\.completion\.(\d+)\./.exec(key)?.[1]
+    if (choice !== undefined) choices.add(choice)
+  }
+  if (span.status.description !== null) {
+    span.status = { ...span.status, description: one(span.status.description, 'status.description') ?? null }
+  }
+  for (const key in attributes) {
+    if (prompt && key.endsWith('prompt_token_ids')) delete attributes[key]
+    const choice = /choices\.(\d+)\./.exec(key)?.[1] ?? '0'
+    if (choices.has(choice) && !key.endsWith('prompt_token_ids')) dropTokens(attributes, key)
+  }
+}
+
+function isTextList(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every((item) => typeof item === 'string')
+}

@@ -1,0 +1,256 @@
+import { builtin } from './context.ts'
+import { logger } from './errors.ts'
+import type { HostModule } from './types.ts'
+
+type Visit = (module: Record<string, unknown>, host: HostModule) => void
+
+interface Visitor {
+  name: string
+  file: RegExp | undefined
+  visit: Visit
+}
+
+interface PackageInfo {
+  name: string
+  version: string
+  path: string
+  /** Files that the package's main entry may resolve to, relative and without extension. */
+  main: Set<string>
+}
+
+interface LoadedSlot {
+  loaded?: (url: string, module: unknown) => void
+}
+
+const SLOT = Symbol.for('agl.0')
+const SCRIPT = /\.[cm]?js$/
+
+/**
+ * Finds every copy of a host library in the process: files loaded from now on by a load hook that makes them report
+ * themselves, CommonJS files loaded before by the module cache, and ES modules loaded before by asking the engine
+ * which scripts it has. It never loads a file that the program has not loaded itself.
+ */
+export class HostFinder {
+  readonly #visitors = new Set<Visitor>()
+  readonly #seen = new Map<string, { module: Record<string, unknown>; host: HostModule }>()
+  readonly #packages = new Map<string, PackageInfo | undefined>()
+  readonly #pending = new Set<Promise<unknown>>()
+  #unhook: (() => void) | undefined
+  #scripts: string[] | undefined
+
+  each(name: string, file: RegExp | undefined, visit: Visit): () => void {
+    this.#hook()
+    const visitor: Visitor = { name, file, visit }
+    this.#visitors.add(visitor)
+    for (const { module, host } of [...this.#seen.values()]) this.#offer(visitor, module, host)
+    this.#scan(visitor)
+    return () => void this.#visitors.delete(visitor)
+  }
+
+  /** Resolves when the modules that had been loaded before are all visited. */
+  async settled(): Promise<void> {
+    while (this.#pending.size > 0) await Promise.allSettled([...this.#pending])
+  }
+
+  close(): void {
+    this.#unhook?.()
+    this.#unhook = undefined
+    this.#seen.clear()
+  }
+
+  #hook(): void {
+    const module = builtin('node:module')
+    if (this.#unhook !== undefined || module?.registerHooks === undefined) return
+    const slot = loadedSlot()
+    slot.loaded = (url, exports) => this.#loaded(url, exports)
+    const hooks = module.registerHooks({
+      load: (url, hookContext, nextLoad) => {
+        const result = nextLoad(url, hookContext)
+        try {
+          if (!this.#wanted(url)) return result
+          const source = typeof result.source === 'string' ? result.source : undefined
+          const text = source ?? (result.source == null ? undefined : new TextDecoder().decode(result.source))
+          if (text === undefined) return result
+          return { ...result, source: text + reportFrom(url, result.format) }
+        } catch (error) {
+          logger('agl:core').once('A module could not be looked at while it was loaded.', error)
+          return result
+        }
+      },
+    })
+    this.#unhook = () => {
+      hooks.deregister()
+      delete slot.loaded
+    }
+  }
+
+  #wanted(url: string): boolean {
+    const found = this.#locate(url)
+    if (found === undefined) return false
+    for (const visitor of this.#visitors) if (matches(visitor, found.info, found.file)) return true
+    return false
+  }
+
+  #loaded(url: string, exports: unknown): void {
+    const found = this.#locate(url)
+    if (found === undefined || !isModule(exports)) return
+    const format = Object.prototype.toString.call(exports) === '[object Module]' ? 'esm' : 'cjs'
+    const { name, version, path } = found.info
+    const host: HostModule = { package: name, version, format, path, patched: false, file: found.file }
+    const key = `${format} ${url}`
+    if (this.#seen.has(key)) return
+    this.#seen.set(key, { module: exports, host })
+    for (const visitor of this.#visitors) this.#offer(visitor, exports, host)
+  }
+
+  #offer(visitor: Visitor, module: Record<string, unknown>, host: HostModule): void {
+    const info = this.#packages.get(host.path)
+    if (info !== undefined && matches(visitor, info, host.file)) visitor.visit(module, { ...host, patched: false })
+  }
+
+  #scan(visitor: Visitor): void {
+    const module = builtin('node:module')
+    const url = builtin('node:url')
+    if (module === undefined || url === undefined) return
+    const cache: Record<string, { exports: unknown; loaded: boolean } | undefined> = module.createRequire(
+      url.pathToFileURL(`${process.cwd()}/`),
+    ).cache
+    for (const path of Object.keys(cache)) {
+      const address = url.pathToFileURL(path).href
+      const entry = cache[path]
+      const found = entry?.loaded === true ? this.#locate(address) : undefined
+      if (found !== undefined && matches(visitor, found.info, found.file)) this.#loaded(address, entry?.exports)
+    }
+    for (const address of (this.#scripts ??= loadedScripts())) {
+      const found = this.#locate(address)
+      if (found === undefined || !matches(visitor, found.info, found.file)) continue
+      if (cache[url.fileURLToPath(address)] !== undefined) continue
+      const job = import(/* @vite-ignore */ /* webpackIgnore: true */ address)
+        .then((namespace: unknown) => this.#loaded(address, namespace))
+        .catch(() => undefined)
+        .finally(() => this.#pending.delete(job))
+      this.#pending.add(job)
+    }
+  }
+
+  #locate(address: string): { info: PackageInfo; file: string } | undefined {
+    const url = builtin('node:url')
+    if (url === undefined || !address.startsWith('file:') || !SCRIPT.test(address)) return undefined
+    const path = url.fileURLToPath(address).replaceAll('\\', '/')
+    if (!path.includes('/node_modules/')) return undefined
+    const info = this.#packageOf(path.slice(0, path.lastIndexOf('/')))
+    return info && { info, file: path.slice(info.path.length + 1).replace(SCRIPT, '') }
+  }
+
+  #packageOf(folder: string): PackageInfo | undefined {
+    if (this.#packages.has(folder)) return this.#packages.get(folder)
+    const manifest = readManifest(folder)
+    const parent = folder.slice(0, folder.lastIndexOf('/'))
+    const info = manifest ?? (parent === '' || parent === folder ? undefined : this.#packageOf(parent))
+    this.#packages.set(folder, info)
+    return info
+  }
+}
+
+function matches(visitor: Visitor, info: PackageInfo, file: string): boolean {
+  return visitor.name === info.name && (visitor.file?.test(file) ?? info.main.has(file))
+}
+
+function loadedSlot(): LoadedSlot {
+  const holder: { [key: symbol]: LoadedSlot | undefined } = globalThis
+  return (holder[SLOT] ??= {})
+}
+
+function isModule(value: unknown): value is Record<string, unknown> {
+  return (typeof value === 'object' || typeof value === 'function') && value !== null
+}
+
+/** One more line for a host's file, by which it hands over its exports when it has run, before anyone uses them. */
+function reportFrom(url: string, format: string | null | undefined): string {
+  const name = JSON.stringify(url)
+  const report = 'globalThis[Symbol.for("agl.0")]?.loaded?.'
+  if (format === 'module') return `\n;import * as __agl_self from ${name};${report}(${name},__agl_self)`
+  return format === 'commonjs' ? `\n;${report}(${name},module.exports)` : ''
+}
+
+/** Addresses of the ES and CommonJS files that the engine has compiled so far, read through the inspector. */
+function loadedScripts(): string[] {
+  const inspector = builtin('node:inspector')
+  const scripts: string[] = []
+  if (inspector === undefined) return scripts
+  try {
+    const session = new inspector.Session()
+    session.connect()
+    session.on('Debugger.scriptParsed', ({ params }) => {
+      if (params.url.startsWith('file:') && params.url.includes('/node_modules/')) scripts.push(params.url)
+    })
+    session.post('Debugger.enable')
+    session.post('Debugger.disable')
+    session.disconnect()
+  } catch (error) {
+    logger('agl:core').once('Modules loaded before start() could not be listed; load them later, or use instrument(client).', error)
+  }
+  return scripts
+}
+
+function readManifest(folder: string): PackageInfo | undefined {
+  const fs = builtin('node:fs')
+  try {
+    const manifest: unknown = JSON.parse(fs?.readFileSync(`${folder}/package.json`, 'utf8') ?? 'null')
+    if (typeof manifest !== 'object' || manifest === null || !('name' in manifest) || !('version' in manifest)) return undefined
+    const main = new Set<string>(['index'])
+    if ('main' in manifest) collect(manifest.main, main)
+    if ('module' in manifest) collect(manifest.module, main)
+    if ('exports' in manifest) {
+      const exports = manifest.exports
+      collect(isModule(exports) && '.' in exports ? exports['.'] : exports, main)
+    }
+    return { name: String(manifest.name), version: String(manifest.version), path: folder, main }
+  } catch {
+    return undefined
+  }
+}
+
+function collect(target: unknown, into: Set<string>): void {
+  if (typeof target === 'string') into.add(target.replace(/^\.\//, '').replace(SCRIPT, ''))
+  else if (isModule(target)) for (const key of Object.keys(target)) if (!key.startsWith('./')) collect(target[key], into)
+}
+
+/** Versions of `name` that the program's entry file or working folder would resolve; undefined where that cannot be known. */
+export function installed(name: string): string[] | undefined {
+  const module = builtin('node:module')
+  const url = builtin('node:url')
+  const fs = builtin('node:fs')
+  if (module?.findPackageJSON === undefined || url === undefined || fs === undefined) return undefined
+  const versions = new Set<string>()
+  for (const base of [process.argv[1], `${process.cwd()}/index.js`]) {
+    if (base === undefined) continue
+    try {
+      const path = module.findPackageJSON(name, url.pathToFileURL(base))
+      const info = path === undefined ? undefined : readManifest(path.replace(/[\\/]package\.json$/, ''))
+      if (info !== undefined) versions.add(info.version)
+    } catch {
+      continue
+    }
+  }
+  return [...versions]
+}
+
+/** Whether `version` lies in `range`: comparators such as `>=5 <8`, alternatives with `||`. Pre-releases count as their release. */
+export function satisfies(version: string, range: string): boolean {
+  return range.split('||').some((part) => part.trim().split(/\s+/).every((comparator) => compare(version, comparator)))
+}
+
+function compare(version: string, comparator: string): boolean {
+  const [, operator = '', bound = ''] = /^(>=|<=|>|<|=|\^)?\s*(.*)$/.exec(comparator) ?? []
+  if (bound === '' || bound === '*') return true
+  const numbers = (text: string): number[] => text.split(/[-+]/)[0]?.split('.').map(Number) ?? []
+  const [a, b] = [numbers(version), numbers(bound)]
+  const sign = [0, 1, 2].map((i) => (a[i] ?? 0) - (b[i] ?? 0)).find((difference) => difference !== 0) ?? 0
+  if (operator === '>=') return sign >= 0
+  if (operator === '<=') return sign <= 0
+  if (operator === '>') return sign > 0
+  if (operator === '<') return sign < 0
+  if (operator === '^') return sign >= 0 && a[0] === b[0] && (a[0] !== 0 || a[1] === b[1])
+  return b.every((part, i) => part === a[i])
+}

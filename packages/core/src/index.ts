@@ -1,0 +1,27 @@
+// Configuration and the running tracer
+export { defineConfig, resolveConfig, start, trace, record, openTrace, activeTrace } from './lightning.ts'
+export type { Lightning, Outcome } from './lightning.ts'
+export { definePlugin } from './plugin.ts'
+export { lightningSpanProcessor } from './otel.ts'
+export type { LightningSpanProcessor } from './otel.ts'
+export { AglError } from './errors.ts'
+export type { AglErrorCode } from './errors.ts'
+
+// Emitters and readers
+export {
+  emitAnnotation,
+  emitException,
+  emitMessage,
+  emitObject,
+  emitReward,
+  findFinalReward,
+  findRewards,
+  operation,
+} from './emit.ts'
+
+// The record
+export { spanFromJSON, spanToJSON } from './span.ts'
+export type { SpanJSON } from './span.ts'
+export { useClockAndIds } from './context.ts'
+export type * from './types.ts'
+export type * from './activity-types.ts'
