@@ -15,7 +15,7 @@ import {
 } from './encode.ts'
 import { AglError, logger } from './errors.ts'
 import { summary, type SinkQueue } from './queue.ts'
-import type { Attributes, FlushResult, Span, SpanCore, SpanStatus, TraceOptions, TraceRecord } from './types.ts'
+import type { Attributes, FlushResult, Logger, Span, SpanCore, SpanStatus, TraceOptions, TraceRecord } from './types.ts'
 
 export const SCOPE = '@agl/core'
 /** Most spans that a finished trace keeps in memory for `record` and `lastTrace`. */
@@ -39,7 +39,7 @@ export class Runtime {
   outside: 'record' | 'ignore' = 'record'
   drain = 1000
   resource: Span['resource'] = { attributes: {}, schemaUrl: '' }
-  readonly log = logger('agl:core')
+  readonly log: Logger = logger('agl:core')
   readonly open: Set<Trace> = new Set()
   last: Span[] = []
   readonly #hooks = new Map<string, Set<Hook>>()

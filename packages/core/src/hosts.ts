@@ -68,9 +68,9 @@ export class HostFinder {
         const result = nextLoad(url, hookContext)
         try {
           if (!this.#wanted(url)) return result
-          const source = typeof result.source === 'string' ? result.source : undefined
-          const text = source ?? (result.source == null ? undefined : new TextDecoder().decode(result.source))
-          if (text === undefined) return result
+          const { source } = result
+          if (source === undefined || source === null) return result
+          const text = typeof source === 'string' ? source : new TextDecoder().decode(source)
           return { ...result, source: text + reportFrom(url, result.format) }
         } catch (error) {
           logger('agl:core').once('A module could not be looked at while it was loaded.', error)

@@ -51,8 +51,9 @@ function merged(key: 'capture' | 'queue', config: Config, overlay: Config): Conf
 }
 
 function check(config: Config, path: string): void {
-  if (!isRecord(config)) throw new AglError('config_invalid', 'The configuration must be an object; export it with defineConfig({ … }).')
-  for (const [key, value] of Object.entries(config)) {
+  const given: unknown = config
+  if (!isRecord(given)) throw new AglError('config_invalid', 'The configuration must be an object; export it with defineConfig({ … }).')
+  for (const [key, value] of Object.entries(given)) {
     const valid = isKnown(key) ? KNOWN[key] : undefined
     if (valid === undefined) {
       throw new AglError('config_invalid', `The configuration has no option "${path}${key}"; known are: ${Object.keys(KNOWN).join(', ')}.`)
@@ -66,7 +67,8 @@ function check(config: Config, path: string): void {
       throw new AglError('config_invalid', `The configuration has no option "${path}${key}.${odd}"; known are: ${inside?.join(', ')}.`)
     }
   }
-  for (const plugin of config.plugins ?? []) {
+  const plugins: readonly unknown[] = config.plugins ?? []
+  for (const plugin of plugins) {
     if (!isRecord(plugin) || typeof plugin['name'] !== 'string' || typeof plugin['setup'] !== 'function') {
       throw new AglError('config_invalid', `The option "${path}plugins" holds something that is not a plugin; did you forget to call its factory, as in vllm()?`)
     }

@@ -84,7 +84,7 @@ function plain(attributes: Attributes): Record<string, JSONValue> {
   return result
 }
 
-function own(attributes: Record<string, JSONValue>): Attributes {
+function own(attributes: Record<string, AttributeValue>): Attributes {
   const result: Attributes = {}
   for (const key of Object.keys(attributes)) set(result, key, attributes[key])
   return result
