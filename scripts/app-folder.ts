@@ -15,8 +15,9 @@ export function appFolder(name: string): string {
     mkdirSync(dirname(path), { recursive: true })
     symlinkSync(realpathSync(target), path, 'junction')
   }
-  for (const { path, manifest } of workspaces()) link(manifest.name, path)
-  for (const { path, manifest } of workspaces()) {
+  const all = workspaces(['packages', 'templates'])
+  for (const { path, manifest } of all) link(manifest.name, path)
+  for (const { path, manifest } of all) {
     const { dependencies, devDependencies, peerDependencies } = manifest
     for (const dependency of Object.keys({ ...dependencies, ...devDependencies, ...peerDependencies })) {
       link(dependency, join(path, 'node_modules', dependency))

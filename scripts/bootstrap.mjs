@@ -4,8 +4,7 @@
  * is outside the supported range. Plain JavaScript without dependencies, because it runs before there are any.
  */
 import { spawn, spawnSync } from 'node:child_process'
-import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -15,7 +14,6 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const windows = process.platform === 'win32'
 const toolsBin = join(root, '.tools/node_modules/.bin')
 const modulesBin = join(root, 'node_modules/.bin')
-const installStamp = join(root, 'node_modules/.agl-installed')
 const ownNode = join(root, 'node_modules/node/bin', windows ? 'node.exe' : 'node')
 const attempts = 3
 
@@ -83,29 +81,15 @@ async function findPnpm() {
   return fetched
 }
 
-/** Changes whenever an install would: the lockfile, the workspace's settings and each package.json. */
-function installHash() {
-  const manifests = ['packages', 'templates', 'examples'].flatMap((parent) =>
-    existsSync(join(root, parent))
-      ? readdirSync(join(root, parent)).map((name) => `${parent}/${name}/package.json`)
-      : [],
-  )
-  const hash = createHash('sha256')
-  for (const file of [
-    'pnpm-lock.yaml',
-    'pnpm-workspace.yaml',
-    'package.json',
-    'bench/package.json',
-    ...manifests,
-  ]) {
-    if (existsSync(join(root, file))) hash.update(file).update(readFileSync(join(root, file)))
-  }
-  return hash.digest('hex')
+/** pnpm keeps a copy of the lockfile that it last installed. */
+function isInstalled() {
+  const installed = join(root, 'node_modules/.pnpm/lock.yaml')
+  if (!existsSync(installed) || !existsSync(ownNode)) return false
+  return readFileSync(installed).equals(readFileSync(join(root, 'pnpm-lock.yaml')))
 }
 
 async function installDependencies() {
-  const hash = installHash()
-  if (existsSync(installStamp) && existsSync(ownNode) && readFileSync(installStamp, 'utf8') === hash) return
+  if (isInstalled()) return
   const pnpm = await findPnpm()
   say('installing the dependencies named in pnpm-lock.yaml from the npm registry.')
   if (!nodeIsSupported())
@@ -118,8 +102,6 @@ async function installDependencies() {
     fail('the dependencies could not be installed; see the lines above.')
   if (!existsSync(ownNode))
     fail('the npm package "node" came without its program; remove node_modules and try again.')
-  mkdirSync(join(root, 'node_modules'), { recursive: true })
-  writeFileSync(installStamp, hash)
 }
 
 await installDependencies()

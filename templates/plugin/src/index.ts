@@ -1,1 +1,2 @@
-export {}
+export { template } from './plugin.ts'
+export type { TemplateClient, TemplateOptions } from './types.ts'
