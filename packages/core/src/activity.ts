@@ -1,4 +1,13 @@
-import { context, createContextKey, trace as otel, SpanKind, SpanStatusCode, type Context } from '@opentelemetry/api'
+import {
+  context,
+  createContextKey,
+  SpanKind,
+  SpanStatusCode,
+  trace as otel,
+  type Context,
+  type Tracer,
+  type TracerProvider,
+} from '@opentelemetry/api'
 import type { Activity, ActivityData, ActivityKind, ActivityStart } from './activity-types.ts'
 import { adjustClock, isSuppressed, now, randomHex, type OtelSpan } from './context.ts'
 import {
@@ -43,6 +52,7 @@ export class Runtime {
   readonly open: Set<Trace> = new Set()
   last: Span[] = []
   readonly #hooks = new Map<string, Set<Hook>>()
+  #tracer: { provider: TracerProvider; tracer: Tracer } | undefined
 
   /** The active trace and activity, or undefined outside. */
   current(ctx: Context = context.active()): Current | undefined {
@@ -53,6 +63,13 @@ export class Runtime {
   recording(): boolean {
     const ctx = context.active()
     return !isSuppressed(ctx) && (this.outside === 'record' || this.current(ctx) !== undefined)
+  }
+
+  /** Our OpenTelemetry tracer; made anew only when the global provider is another one. */
+  tracer(): Tracer {
+    const provider = otel.getTracerProvider()
+    if (this.#tracer?.provider !== provider) this.#tracer = { provider, tracer: provider.getTracer(SCOPE) }
+    return this.#tracer.tracer
   }
 
   hook(phase: 'start' | 'end', kind: ActivityKind, hook: Hook): () => void {
@@ -285,7 +302,7 @@ class OpenActivity<K extends ActivityKind = ActivityKind> implements Activity<K>
     this.#parentId =
       outside !== undefined && trace.foreign.has(outside.spanId) ? outside.spanId : (parent?.spanId ?? null)
     const [name, operation] = otelName(kind, start)
-    this.#span = otel.getTracer(SCOPE).startSpan(
+    this.#span = runtime.tracer().startSpan(
       name,
       {
         kind: kind === 'llm' || kind === 'embedding' ? SpanKind.CLIENT : SpanKind.INTERNAL,

@@ -1,7 +1,8 @@
 // Configuration and the running tracer
-export { defineConfig, resolveConfig, start, trace, record, openTrace, activeTrace } from './lightning.ts'
-export type { Lightning, Outcome } from './lightning.ts'
-export { definePlugin } from './plugin.ts'
+export { defineConfig, definePlugin, start } from './lightning.ts'
+export type { Lightning } from './lightning.ts'
+export { activeTrace, openTrace, record, trace } from './trace.ts'
+export type { Outcome } from './trace.ts'
 export { lightningSpanProcessor } from './otel.ts'
 export type { LightningSpanProcessor } from './otel.ts'
 export { AglError } from './errors.ts'

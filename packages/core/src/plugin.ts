@@ -3,11 +3,6 @@ import { AglError, logger } from './errors.ts'
 import { installed, satisfies, type HostFinder } from './hosts.ts'
 import type { Host, Plugin, PluginApi, PluginState, PluginStatus } from './types.ts'
 
-/** Declares a plugin; returns it unchanged, with its type checked. */
-export function definePlugin(plugin: Plugin): Plugin {
-  return plugin
-}
-
 type Wrap = (original: (...args: unknown[]) => unknown) => (...args: unknown[]) => unknown
 
 interface Patch {

@@ -1,0 +1,81 @@
+import { runtime, type Runtime } from './activity.ts'
+import { resolveConfig } from './config.ts'
+import { ensureContextManager } from './context.ts'
+import { captureSettings } from './encode.ts'
+import { setLogLevels } from './errors.ts'
+import { HostFinder } from './hosts.ts'
+import { slot, type Lightning } from './lightning.ts'
+import { startExporters } from './otel.ts'
+import { Plugins } from './plugin.ts'
+import { SinkQueue, summary } from './queue.ts'
+import { record, trace } from './trace.ts'
+import type { Config, FlushResult } from './types.ts'
+
+const FLUSH_TIMEOUT = 10_000
+
+/** Sets everything up in order, or takes back what was set up so far. */
+export async function launch(given: Config): Promise<Lightning> {
+  const config = resolveConfig(given)
+  setLogLevels(config.log)
+  const core = runtime()
+  const finder = new HostFinder()
+  const plugins = new Plugins(core, finder, config.strict ?? false)
+  const removeContextManager = ensureContextManager()
+  let stopExporters: (() => Promise<void>) | undefined
+  const undo = async (): Promise<void> => {
+    await plugins.stopAll()
+    finder.close()
+    await stopExporters?.()
+    removeContextManager?.()
+    configure(core, {})
+  }
+  try {
+    configure(core, config)
+    if ((config.exporters?.length ?? 0) > 0) stopExporters = await startExporters(config.exporters ?? [])
+    await plugins.install(config.plugins ?? [])
+  } catch (error) {
+    await undo()
+    throw error
+  }
+  return handle(core, plugins, undo)
+}
+
+function configure(core: Runtime, config: Config): void {
+  core.queues = (config.sinks ?? []).map((sink) => new SinkQueue(sink, config.queue))
+  Object.assign(core.capture, { redact: undefined }, captureSettings(config.capture))
+  core.outside = config.outside ?? 'record'
+  core.drain = config.drain ?? 1000
+  const attributes = config.serviceName === undefined ? {} : { 'service.name': config.serviceName }
+  core.resource = { attributes, schemaUrl: '' }
+}
+
+function handle(core: Runtime, plugins: Plugins, undo: () => Promise<void>): Lightning {
+  const queues = core.queues
+  let ending: Promise<FlushResult> | undefined
+  const end = async (timeout: number): Promise<FlushResult> => {
+    await plugins.stopAll()
+    core.abandonAll()
+    await Promise.all(queues.map((queue) => queue.close(timeout)))
+    await undo()
+    delete slot().lightning
+    return summary(queues)
+  }
+  const lightning: Lightning = {
+    status: () => plugins.status(),
+    use: (plugin) => plugins.install([plugin]),
+    stop: (name) => plugins.stop(name),
+    resume: (name) => plugins.resume(name),
+    flush: ({ timeout = FLUSH_TIMEOUT } = {}) => core.flush(timeout),
+    flushSync: () => {
+      core.abandonAll()
+      for (const queue of queues) queue.flushSync()
+    },
+    shutdown: ({ timeout = FLUSH_TIMEOUT } = {}) => (ending ??= end(timeout)),
+    lastTrace: () => [...core.last],
+    trace,
+    record,
+    [Symbol.asyncDispose]: async () => void (await lightning.shutdown()),
+  }
+  return lightning
+}
+

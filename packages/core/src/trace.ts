@@ -1,0 +1,99 @@
+import { runtime, type Trace } from './activity.ts'
+import type { Activity } from './activity-types.ts'
+import { AglError, logger } from './errors.ts'
+import type { Span, TraceOptions, TraceRecord } from './types.ts'
+
+type Traced<T> = () => T | Promise<T>
+
+function readArguments<T>(options: TraceOptions | Traced<T>, fn: Traced<T> | undefined): [TraceOptions, Traced<T>] {
+  if (typeof options === 'function') return [{}, options]
+  if (typeof fn !== 'function') throw new AglError('value_invalid', 'trace() and record() take a function as their last argument.')
+  return [options, fn]
+}
+
+/**
+ * Runs `fn` as one trace: a rollout attempt that everything inside belongs to, however many run at once. Settles as
+ * `fn` does. Inside another trace it joins that one as an operation.
+ */
+export function trace<T>(name: string, fn: Traced<T>): Promise<T>
+export function trace<T>(name: string, options: TraceOptions, fn: Traced<T>): Promise<T>
+export async function trace<T>(name: string, given: TraceOptions | Traced<T>, last?: Traced<T>): Promise<T> {
+  const [options, fn] = readArguments(given, last)
+  const opened = join(name, options) ?? openTrace(name, options)
+  return follow(opened, fn)
+}
+
+export type Outcome<T> = { result: T; error?: undefined; spans: Span[] } | { result?: undefined; error: unknown; spans: Span[] }
+
+/**
+ * Runs `fn` as `trace` does and returns its result or error together with the trace's spans, in end order. Waits for
+ * activities that are still open, up to the configured `drain`; what is open then is recorded as abandoned.
+ */
+export function record<T>(name: string, fn: Traced<T>): Promise<Outcome<T>>
+export function record<T>(name: string, options: TraceOptions, fn: Traced<T>): Promise<Outcome<T>>
+export async function record<T>(name: string, given: TraceOptions | Traced<T>, last?: Traced<T>): Promise<Outcome<T>> {
+  const [options, fn] = readArguments(given, last)
+  const joined = join(name, options)
+  const opened = joined ?? openTrace(name, options)
+  const spans = (): Span[] => [...opened.trace.spans]
+  const before = opened.trace.spans.length
+  const outcome = await follow(opened, fn).then(
+    (result) => ({ result }),
+    (error: unknown) => ({ error }),
+  )
+  if (joined === undefined) await opened.trace.drain(runtime().drain)
+  return { ...outcome, spans: spans().slice(before) }
+}
+
+interface Opened {
+  trace: Trace
+  run<T>(fn: () => T): T
+  end(): void
+  fail(error: unknown): void
+}
+
+async function follow<T>(opened: Opened, fn: Traced<T>): Promise<T> {
+  try {
+    const result = await opened.run(fn)
+    opened.end()
+    return result
+  } catch (error) {
+    opened.fail(error)
+    throw error
+  }
+}
+
+function join(name: string, options: TraceOptions): Opened | undefined {
+  const current = runtime().current()
+  if (current === undefined) return undefined
+  logger('agl:core').once(`The trace "${name}" begins inside another; it is recorded there as an operation.`)
+  const { attributes } = options
+  const activity: Activity<'operation'> = runtime().activity('operation', {
+    name,
+    attributes: { 'agentlightning.operation.name': name, ...attributes },
+  })
+  return { trace: current.trace, run: (fn) => activity.run(fn), end: () => activity.end(), fail: (error) => activity.fail(error) }
+}
+
+/**
+ * Opens a trace whose end is decided elsewhere, for programs that host others. `run` may be called any number of
+ * times; `end` or `fail` settles it, and its root ends with the last activity inside.
+ *
+ * @throws AglError where only one of rolloutId and attemptId is given
+ */
+export function openTrace(name: string, options: TraceOptions = {}): Opened & { record: TraceRecord } {
+  const { trace: opened, root } = runtime().openTrace(name, options)
+  return {
+    trace: opened,
+    record: opened.record,
+    run: (fn) => root.run(fn),
+    end: () => opened.settle({ failed: false }),
+    fail: (error) => opened.settle({ failed: true, error }),
+  }
+}
+
+/** The trace that is active here, or undefined outside. */
+export function activeTrace(): TraceRecord | undefined {
+  const current = runtime().current()
+  return current === undefined ? undefined : { ...current.trace.record }
+}
