@@ -71,7 +71,16 @@ function put(into: Attributes, key: string, value: unknown): void {
   else into[key] = json(value)
 }
 
+/** A replacer makes `JSON.stringify` several times slower, so bigints are only looked for when it has refused. */
 function json(value: unknown): string {
+  try {
+    return JSON.stringify(value) ?? ''
+  } catch {
+    return jsonWithBigints(value)
+  }
+}
+
+function jsonWithBigints(value: unknown): string {
   try {
     return JSON.stringify(value, (_key, item: unknown) => (typeof item === 'bigint' ? String(item) : item)) ?? ''
   } catch (error) {
