@@ -32,30 +32,49 @@ export function resolveConfig(config: Config): Config {
 }
 
 function merged(key: 'capture' | 'queue', config: Config, overlay: Config): Config {
-  return config[key] !== undefined && overlay[key] !== undefined ? { [key]: { ...config[key], ...overlay[key] } } : {}
+  return config[key] !== undefined && overlay[key] !== undefined
+    ? { [key]: { ...config[key], ...overlay[key] } }
+    : {}
 }
 
 function check(config: Config, path: string): void {
   const given: unknown = config
-  if (!isRecord(given)) throw new AglError('config_invalid', 'The configuration must be an object; export it with defineConfig({ … }).')
+  if (!isRecord(given))
+    throw new AglError(
+      'config_invalid',
+      'The configuration must be an object; export it with defineConfig({ … }).',
+    )
   for (const [key, value] of Object.entries(given)) {
     const valid = isKnown(key) ? KNOWN[key] : undefined
     if (valid === undefined) {
-      throw new AglError('config_invalid', `The configuration has no option "${path}${key}"; known are: ${Object.keys(KNOWN).join(', ')}.`)
+      throw new AglError(
+        'config_invalid',
+        `The configuration has no option "${path}${key}"; known are: ${Object.keys(KNOWN).join(', ')}.`,
+      )
     }
     if (value !== undefined && !valid(value)) {
-      throw new AglError('config_invalid', `The option "${path}${key}" has a value of the wrong kind; see the table of options in the README.`)
+      throw new AglError(
+        'config_invalid',
+        `The option "${path}${key}" has a value of the wrong kind; see the table of options in the README.`,
+      )
     }
     const inside = isKnown(key) && isRecord(value) ? KNOWN_INSIDE[key] : undefined
-    const odd = inside && isRecord(value) ? Object.keys(value).find((name) => !inside.includes(name)) : undefined
+    const odd =
+      inside && isRecord(value) ? Object.keys(value).find((name) => !inside.includes(name)) : undefined
     if (odd !== undefined) {
-      throw new AglError('config_invalid', `The configuration has no option "${path}${key}.${odd}"; known are: ${inside?.join(', ')}.`)
+      throw new AglError(
+        'config_invalid',
+        `The configuration has no option "${path}${key}.${odd}"; known are: ${inside?.join(', ')}.`,
+      )
     }
   }
   const plugins: readonly unknown[] = config.plugins ?? []
   for (const plugin of plugins) {
     if (!isRecord(plugin) || typeof plugin['name'] !== 'string' || typeof plugin['setup'] !== 'function') {
-      throw new AglError('config_invalid', `The option "${path}plugins" holds something that is not a plugin; did you forget to call its factory, as in vllm()?`)
+      throw new AglError(
+        'config_invalid',
+        `The option "${path}plugins" holds something that is not a plugin; did you forget to call its factory, as in vllm()?`,
+      )
     }
   }
 }
@@ -67,4 +86,3 @@ function isKnown(key: string): key is keyof Config {
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
-

@@ -6,6 +6,21 @@ import {
   type ContextManager,
   type Span as OtelSpan,
 } from '@opentelemetry/api'
+import type { Lightning } from './lightning.ts'
+import type { Runtime } from './runtime.ts'
+
+interface ProcessSlot {
+  runtime?: Runtime
+  lightning?: Promise<Lightning>
+  /** Called by host modules that report themselves after they have run. */
+  loaded?: (url: string, module: unknown) => void
+}
+
+/** What the process has one of, so that two copies of the core are one tracer. */
+export function processSlot(): ProcessSlot {
+  const holder: { [key: symbol]: ProcessSlot | undefined } = globalThis
+  return (holder[Symbol.for('agl.0')] ??= {})
+}
 
 /** OpenTelemetry's own mark for "no tracing here": its SDK keeps the key to itself, but keys are global symbols. */
 const SUPPRESS_TRACING = createContextKey('OpenTelemetry SDK Context Key SUPPRESS_TRACING')

@@ -10,15 +10,20 @@ import type {
   ToolCall,
   Usage,
 } from './activity-types.ts'
+import { numbersOnly } from './capture.ts'
 import { flatten, sanitizeValue } from './semconv.ts'
-import type { Attributes, CaptureOptions, SpanCore, SpanStatus } from './types.ts'
+import type { Attributes, SpanCore, SpanStatus } from './types.ts'
 
 /*
  * Activities become Agent Lightning's attributes here: pure functions, no clock, no ids. What is recorded of the
  * start is copied at the start, since agents go on to change their message lists.
  */
 
-const LLM_NAMES = { chat: 'openai.chat.completion', completion: 'openai.completion', response: 'openai.response' } as const
+const LLM_NAMES = {
+  chat: 'openai.chat.completion',
+  completion: 'openai.completion',
+  response: 'openai.response',
+} as const
 
 /** Whether `kind`'s start is what `data` is; lets one function serve all kinds without a cast. */
 function isKind<K extends ActivityKind>(
@@ -46,7 +51,10 @@ export function spanName(kind: ActivityKind, start: ActivityStart[ActivityKind],
 }
 
 /** The OpenTelemetry GenAI name and operation, for the span beside the record. */
-export function otelName(kind: ActivityKind, start: ActivityStart[ActivityKind]): [name: string, operation: string] {
+export function otelName(
+  kind: ActivityKind,
+  start: ActivityStart[ActivityKind],
+): [name: string, operation: string] {
   const operation = isKind(kind, 'llm', start)
     ? start.operation === 'completion'
       ? 'text_completion'
@@ -82,7 +90,9 @@ function json(value: unknown): string {
 
 function jsonWithBigints(value: unknown): string {
   try {
-    return JSON.stringify(value, (_key, item: unknown) => (typeof item === 'bigint' ? String(item) : item)) ?? ''
+    return (
+      JSON.stringify(value, (_key, item: unknown) => (typeof item === 'bigint' ? String(item) : item)) ?? ''
+    )
   } catch (error) {
     return `[not serializable: ${error instanceof Error ? error.message : String(error)}]`
   }
@@ -92,7 +102,8 @@ function jsonWithBigints(value: unknown): string {
 export function putAll(into: Attributes, attributes: Record<string, unknown> | undefined): void {
   for (const key in attributes) {
     const value = attributes[key]
-    if (typeof value === 'string' || typeof value === 'boolean' || value instanceof Int32Array) into[key] = value
+    if (typeof value === 'string' || typeof value === 'boolean' || value instanceof Int32Array)
+      into[key] = value
     else if (typeof value === 'object' && value !== null) {
       try {
         const flat = flatten({ [key]: value })
@@ -130,7 +141,11 @@ function putMessages(into: Attributes, messages: readonly Message[]): void {
 }
 
 /** Attributes known when an activity starts. Content is left out at once where it will not be kept. */
-export function encodeStart(kind: ActivityKind, start: ActivityStart[ActivityKind], content: boolean): Attributes {
+export function encodeStart(
+  kind: ActivityKind,
+  start: ActivityStart[ActivityKind],
+  content: boolean,
+): Attributes {
   const into: Attributes = {}
   if (isKind(kind, 'llm', start)) {
     into['gen_ai.system'] = start.provider
@@ -249,18 +264,10 @@ function putLogprobs(into: Attributes, key: string, value: unknown, tokens: bool
   into[key] = tokens ? text : numbersOnly(text)
 }
 
-/** Leaves the numbers of logprobs and drops what would spell out the text: tokens, bytes, alternatives. */
-function numbersOnly(text: string): string {
-  const parsed: unknown = JSON.parse(text)
-  const keep = Array.isArray(parsed)
-    ? parsed.map((entry: { logprob?: unknown }) => ({ logprob: entry?.logprob ?? null }))
-    : { token_logprobs: (parsed as { token_logprobs?: unknown }).token_logprobs ?? null }
-  return JSON.stringify(keep)
-}
-
 function putTokens(into: Attributes, tokens: TokenIds): void {
   const holes = tokens.choices.some((choice) => choice.gap === true)
-  if (tokens.prompt !== undefined) into[holes ? 'agl.partial.prompt_token_ids' : 'prompt_token_ids'] = tokens.prompt
+  if (tokens.prompt !== undefined)
+    into[holes ? 'agl.partial.prompt_token_ids' : 'prompt_token_ids'] = tokens.prompt
   for (const choice of tokens.choices) {
     const partial = choice.gap === true ? 'agl.partial.' : ''
     const prefix = choice.index === 0 ? partial : `${partial || 'agl.'}choices.${choice.index}.`
@@ -273,7 +280,8 @@ function putTokens(into: Attributes, tokens: TokenIds): void {
 
 /** Error status and attributes, from whatever was thrown. */
 export function encodeError(into: Attributes, error: unknown): SpanStatus {
-  const isError = error instanceof Error || (typeof error === 'object' && error !== null && 'message' in error)
+  const isError =
+    error instanceof Error || (typeof error === 'object' && error !== null && 'message' in error)
   const type = isError ? errorType(error) : typeof error
   const message = isError && 'message' in error ? String(error.message) : String(error)
   into['error.type'] = type
@@ -282,7 +290,8 @@ export function encodeError(into: Attributes, error: unknown): SpanStatus {
   if (isError && 'status' in error && typeof error.status === 'number') {
     into['http.response.status_code'] = error.status
   }
-  if (isError && 'requestID' in error && typeof error.requestID === 'string') into['agl.request_id'] = error.requestID
+  if (isError && 'requestID' in error && typeof error.requestID === 'string')
+    into['agl.request_id'] = error.requestID
   return { statusCode: 'ERROR', description: `${type}: ${message}` }
 }
 
@@ -290,7 +299,11 @@ export function encodeError(into: Attributes, error: unknown): SpanStatus {
 function errorType(error: object): string {
   const name = 'name' in error && typeof error.name === 'string' ? error.name : ''
   const own: unknown = error.constructor?.name
-  return name !== '' && name !== 'Error' ? name : typeof own === 'string' && own !== 'Object' ? own : name || 'Error'
+  return name !== '' && name !== 'Error'
+    ? name
+    : typeof own === 'string' && own !== 'Object'
+      ? own
+      : name || 'Error'
 }
 
 /** The zero-length children by which Agent Lightning's message adapter finds the tool calls of an answer. */
@@ -307,103 +320,4 @@ export function toolCallSpans(choices: readonly Choice[] | undefined): SpanCore[
       'tool.call.type': call.type ?? 'function',
     },
   }))
-}
-
-/* The capture stage: the one place that decides what text may be kept, for every span of every origin. */
-
-const CONTENT = new RegExp(
-  [
-    String.raw`^gen_ai\.(prompt|completion)\.\d+\.(?!(role|finish_reason|tool_call_id|tool_calls\.\d+\.(id|name|type))$)`,
-    String.raw`^gen_ai\.request\.functions\.\d+\.(description|parameters)$`,
-    String.raw`^gen_ai\.(input\.messages|output\.messages|system_instructions|tool\.definitions|prompt|completion)$`,
-    String.raw`^gen_ai\.tool\.(call\.arguments|call\.result|message|description)$`,
-    String.raw`^gen_ai\.content\.`,
-    String.raw`^tool\.(parameters|result)$`,
-    String.raw`^agentops\.\w+\.(input|output)$`,
-    String.raw`^agentlightning\.(operation\.(input|output)|message\.body|object\.(json|literal))`,
-    String.raw`^exception\.(message|stacktrace)$`,
-    String.raw`^(input|output)\.value$`,
-    String.raw`^llm\.(input_messages|output_messages|prompts|tools|function_call)`,
-    String.raw`^(embedding\.embeddings|retrieval\.documents|reranker\.\w+_documents)\.`,
-    String.raw`^(traceloop\.entity\.(input|output)|mcp\.(request\.argument|response\.value))`,
-    String.raw`^ai\.(prompt|response\.(text|object|toolCalls|reasoning)|toolCall\.(args|result)|value|values|embedding)`,
-  ].join('|'),
-)
-const TOKENS = /(^|\.)(prompt_token_ids|response_token_ids)$|^(agl\.choices\.\d+\.)?logprobs\./
-
-export interface Capture {
-  content: boolean
-  tokens: boolean
-  redact: CaptureOptions['redact']
-}
-
-export function captureSettings(options: CaptureOptions = {}): Capture {
-  const content = options.content ?? true
-  return { content, tokens: options.tokens ?? content, redact: options.redact }
-}
-
-/** Applies `capture` to a span about to be recorded. True where nothing had to be looked at. */
-export function applyCapture(span: SpanCore, capture: Capture): void {
-  if (capture.content && capture.tokens && capture.redact === undefined) return
-  const { attributes } = span
-  if (!capture.content) {
-    for (const key in attributes) if (CONTENT.test(key)) delete attributes[key]
-    if (span.status.description !== null) span.status = { ...span.status, description: 'not recorded' }
-  }
-  if (!capture.tokens) for (const key in attributes) dropTokens(attributes, key)
-  for (const event of span.events ?? []) {
-    applyCapture({ name: span.name, status: { statusCode: 'UNSET', description: null }, attributes: event.attributes }, capture)
-  }
-  if (capture.content && capture.redact !== undefined) redactSpan(span, capture.redact)
-}
-
-function dropTokens(attributes: Attributes, key: string): void {
-  if (!TOKENS.test(key)) return
-  const value = attributes[key]
-  if (key.includes('logprobs.') && typeof value === 'string') attributes[key] = safeNumbersOnly(value)
-  else delete attributes[key]
-}
-
-function safeNumbersOnly(text: string): string {
-  try {
-    return numbersOnly(text)
-  } catch {
-    return '[]'
-  }
-}
-
-function redactSpan(span: SpanCore, redact: NonNullable<CaptureOptions['redact']>): void {
-  const { attributes } = span
-  let prompt = false
-  const choices = new Set<string>()
-  const one = (text: string, key: string): string | undefined => {
-    try {
-      return redact(text, { key, span: span.name })
-    } catch {
-      return undefined
-    }
-  }
-  for (const key in attributes) {
-    const value = attributes[key]
-    if (!CONTENT.test(key) || (typeof value !== 'string' && !isTextList(value))) continue
-    const kept = typeof value === 'string' ? one(value, key) : value.map((text) => one(text, key) ?? '')
-    if (kept === undefined) delete attributes[key]
-    else attributes[key] = kept
-    if (String(kept) === String(value)) continue
-    if (key.startsWith('gen_ai.prompt.')) prompt = true
-    const choice = /^gen_ai\.completion\.(\d+)\./.exec(key)?.[1]
-    if (choice !== undefined) choices.add(choice)
-  }
-  if (span.status.description !== null) {
-    span.status = { ...span.status, description: one(span.status.description, 'status.description') ?? null }
-  }
-  for (const key in attributes) {
-    if (prompt && key.endsWith('prompt_token_ids')) delete attributes[key]
-    const choice = /choices\.(\d+)\./.exec(key)?.[1] ?? '0'
-    if (choices.has(choice) && !key.endsWith('prompt_token_ids')) dropTokens(attributes, key)
-  }
-}
-
-function isTextList(value: unknown): value is string[] {
-  return Array.isArray(value) && value.every((item) => typeof item === 'string')
 }

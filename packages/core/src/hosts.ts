@@ -1,4 +1,4 @@
-import { builtin } from './context.ts'
+import { builtin, processSlot } from './context.ts'
 import { logger } from './errors.ts'
 import type { HostModule } from './types.ts'
 
@@ -18,11 +18,6 @@ interface PackageInfo {
   main: Set<string>
 }
 
-interface LoadedSlot {
-  loaded?: (url: string, module: unknown) => void
-}
-
-const SLOT = Symbol.for('agl.0')
 const SCRIPT = /\.[cm]?js$/
 
 /**
@@ -61,7 +56,7 @@ export class HostFinder {
   #hook(): void {
     const module = builtin('node:module')
     if (this.#unhook !== undefined || module?.registerHooks === undefined) return
-    const slot = loadedSlot()
+    const slot = processSlot()
     slot.loaded = (url, exports) => this.#loaded(url, exports)
     const hooks = module.registerHooks({
       load: (url, hookContext, nextLoad) => {
@@ -105,7 +100,8 @@ export class HostFinder {
 
   #offer(visitor: Visitor, module: Record<string, unknown>, host: HostModule): void {
     const info = this.#packages.get(host.path)
-    if (info !== undefined && matches(visitor, info, host.file)) visitor.visit(module, { ...host, patched: false })
+    if (info !== undefined && matches(visitor, info, host.file))
+      visitor.visit(module, { ...host, patched: false })
   }
 
   #scan(visitor: Visitor): void {
@@ -119,7 +115,8 @@ export class HostFinder {
       const address = url.pathToFileURL(path).href
       const entry = cache[path]
       const found = entry?.loaded === true ? this.#locate(address) : undefined
-      if (found !== undefined && matches(visitor, found.info, found.file)) this.#loaded(address, entry?.exports)
+      if (found !== undefined && matches(visitor, found.info, found.file))
+        this.#loaded(address, entry?.exports)
     }
     for (const address of (this.#scripts ??= loadedScripts())) {
       const found = this.#locate(address)
@@ -156,11 +153,6 @@ function matches(visitor: Visitor, info: PackageInfo, file: string): boolean {
   return visitor.name === info.name && (visitor.file?.test(file) ?? info.main.has(file))
 }
 
-function loadedSlot(): LoadedSlot {
-  const holder: { [key: symbol]: LoadedSlot | undefined } = globalThis
-  return (holder[SLOT] ??= {})
-}
-
 function isModule(value: unknown): value is Record<string, unknown> {
   return (typeof value === 'object' || typeof value === 'function') && value !== null
 }
@@ -188,7 +180,10 @@ function loadedScripts(): string[] {
     session.post('Debugger.disable')
     session.disconnect()
   } catch (error) {
-    logger('agl:core').once('Modules loaded before start() could not be listed; load them later, or use instrument(client).', error)
+    logger('agl:core').once(
+      'Modules loaded before start() could not be listed; load them later, or use instrument(client).',
+      error,
+    )
   }
   return scripts
 }
@@ -197,7 +192,13 @@ function readManifest(folder: string): PackageInfo | undefined {
   const fs = builtin('node:fs')
   try {
     const manifest: unknown = JSON.parse(fs?.readFileSync(`${folder}/package.json`, 'utf8') ?? 'null')
-    if (typeof manifest !== 'object' || manifest === null || !('name' in manifest) || !('version' in manifest)) return undefined
+    if (
+      typeof manifest !== 'object' ||
+      manifest === null ||
+      !('name' in manifest) ||
+      !('version' in manifest)
+    )
+      return undefined
     const main = new Set<string>(['index'])
     if ('main' in manifest) collect(manifest.main, main)
     if ('module' in manifest) collect(manifest.module, main)
@@ -213,7 +214,8 @@ function readManifest(folder: string): PackageInfo | undefined {
 
 function collect(target: unknown, into: Set<string>): void {
   if (typeof target === 'string') into.add(target.replace(/^\.\//, '').replace(SCRIPT, ''))
-  else if (isModule(target)) for (const key of Object.keys(target)) if (!key.startsWith('./')) collect(target[key], into)
+  else if (isModule(target))
+    for (const key of Object.keys(target)) if (!key.startsWith('./')) collect(target[key], into)
 }
 
 /** Versions of `name` that the program's entry file or working folder would resolve; undefined where that cannot be known. */
@@ -238,7 +240,12 @@ export function installed(name: string): string[] | undefined {
 
 /** Whether `version` lies in `range`: comparators such as `>=5 <8`, alternatives with `||`. Pre-releases count as their release. */
 export function satisfies(version: string, range: string): boolean {
-  return range.split('||').some((part) => part.trim().split(/\s+/).every((comparator) => compare(version, comparator)))
+  return range.split('||').some((part) =>
+    part
+      .trim()
+      .split(/\s+/)
+      .every((comparator) => compare(version, comparator)),
+  )
 }
 
 function compare(version: string, comparator: string): boolean {

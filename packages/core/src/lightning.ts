@@ -1,3 +1,4 @@
+import { processSlot } from './context.ts'
 import { logger } from './errors.ts'
 import type { record, trace } from './trace.ts'
 import type { Config, FlushResult, Plugin, PluginStatus, Span } from './types.ts'
@@ -22,16 +23,6 @@ export interface Lightning extends AsyncDisposable {
   record: typeof record
 }
 
-interface Slot {
-  lightning?: Promise<Lightning>
-}
-
-/** Where the process's one running tracer is kept, for every copy of the core. */
-export function slot(): Slot {
-  const holder: { [key: symbol]: Slot | undefined } = globalThis
-  return (holder[Symbol.for('agl.0')] ??= {})
-}
-
 /** Declares a configuration; returns it unchanged, with its type checked. */
 export function defineConfig(config: Config): Config {
   return config
@@ -48,9 +39,11 @@ export function definePlugin(plugin: Plugin): Plugin {
  * @throws AglError for a configuration that cannot work, and under `strict` for any plugin that is not active.
  */
 export function start(config: Config = {}): Promise<Lightning> {
-  const place = slot()
+  const place = processSlot()
   if (place.lightning !== undefined) {
-    logger('agl:core').once('start() was called while running; the running tracer is used and the new configuration ignored.')
+    logger('agl:core').once(
+      'start() was called while running; the running tracer is used and the new configuration ignored.',
+    )
     return place.lightning
   }
   // What only a start needs is loaded by it: a library that merely emits stays small.
@@ -61,4 +54,3 @@ export function start(config: Config = {}): Promise<Lightning> {
   })
   return starting
 }
-

@@ -1,7 +1,8 @@
 import { trace as otel, type Attributes as OtelAttributes, type HrTime, type Link } from '@opentelemetry/api'
-import { runtime, SCOPE, type Trace } from './activity.ts'
 import { type Context } from './context.ts'
 import { AglError } from './errors.ts'
+import type { LiveTrace } from './live-trace.ts'
+import { runtime, SCOPE } from './runtime.ts'
 import { sanitizeAttributes } from './semconv.ts'
 import type { Attributes, SpanExporterLike, StatusCode } from './types.ts'
 
@@ -36,7 +37,7 @@ export interface LightningSpanProcessor {
  * provider. Spans outside any trace, and our own, are left alone.
  */
 export function lightningSpanProcessor(): LightningSpanProcessor {
-  const open = new WeakMap<object, { trace: Trace; parentId: string | null }>()
+  const open = new WeakMap<object, { trace: LiveTrace; parentId: string | null }>()
   return {
     onStart(span, parentContext) {
       const current = runtime().current(parentContext)
@@ -55,7 +56,10 @@ export function lightningSpanProcessor(): LightningSpanProcessor {
         {
           name: span.name,
           attributes: legal(span.attributes),
-          status: { statusCode: STATUS[span.status.code] ?? 'UNSET', description: span.status.message ?? null },
+          status: {
+            statusCode: STATUS[span.status.code] ?? 'UNSET',
+            description: span.status.message ?? null,
+          },
           startTime: seconds(span.startTime),
           endTime: seconds(span.endTime),
           events: span.events.map((event) => ({
@@ -94,13 +98,20 @@ function seconds([whole, nanos]: HrTime): number {
 /** Registers a provider that feeds `exporters`. Returns how to shut it down and take it away again. */
 export async function startExporters(exporters: readonly SpanExporterLike[]): Promise<() => Promise<void>> {
   const sdk = await import('@opentelemetry/sdk-trace-base').catch((cause: unknown) => {
-    throw new AglError('sdk_missing', 'The option "exporters" needs OpenTelemetry\'s SDK; run: npm install @opentelemetry/sdk-trace-base', { cause })
+    throw new AglError(
+      'sdk_missing',
+      'The option "exporters" needs OpenTelemetry\'s SDK; run: npm install @opentelemetry/sdk-trace-base',
+      { cause },
+    )
   })
   const processors = exporters.map((exporter) => new sdk.BatchSpanProcessor(exporter))
   const provider = new sdk.BasicTracerProvider({ spanProcessors: [lightningSpanProcessor(), ...processors] })
   if (!otel.setGlobalTracerProvider(provider)) {
     await provider.shutdown()
-    throw new AglError('provider_conflict', 'An OpenTelemetry provider is registered already; drop "exporters" and add lightningSpanProcessor() to that provider.')
+    throw new AglError(
+      'provider_conflict',
+      'An OpenTelemetry provider is registered already; drop "exporters" and add lightningSpanProcessor() to that provider.',
+    )
   }
   return async () => {
     otel.disable()

@@ -1,6 +1,6 @@
-import type { Runtime } from './activity.ts'
 import { AglError, logger } from './errors.ts'
 import { installed, satisfies, type HostFinder } from './hosts.ts'
+import type { Runtime } from './runtime.ts'
 import type { Host, Plugin, PluginApi, PluginState, PluginStatus } from './types.ts'
 
 type Wrap = (original: (...args: unknown[]) => unknown) => (...args: unknown[]) => unknown
@@ -104,12 +104,18 @@ export class Plugins {
       await this.stop(plugin.name)
       entry.off = 'failed'
       entry.problem = `setup failed: ${error instanceof Error ? error.message : String(error)}`
-      if (this.#strict) throw new AglError('plugin_failed', `The plugin "${plugin.name}" failed to set up: ${String(error)}; repair or remove it.`, { cause: error })
+      if (this.#strict)
+        throw new AglError(
+          'plugin_failed',
+          `The plugin "${plugin.name}" failed to set up: ${String(error)}; repair or remove it.`,
+          { cause: error },
+        )
       logger(`agl:${plugin.name}`).warn(`The plugin "${plugin.name}" could not be set up and is off.`, error)
     }
     const { state, reason } = assess(entry)
     if (state === 'active') return
-    if (state === 'unsupported') logger(`agl:${plugin.name}`).once(`${reason}; it is traced all the same, but check the result.`)
+    if (state === 'unsupported')
+      logger(`agl:${plugin.name}`).once(`${reason}; it is traced all the same, but check the result.`)
     if (!this.#strict) return
     const code = state === 'missing-peer' ? 'host_missing' : 'host_unsupported'
     throw new AglError(code, `The plugin "${plugin.name}" is not active: ${reason}.`)
@@ -163,18 +169,24 @@ export class Plugins {
 
 /** The state follows from the copies that are there now, since hosts may be loaded at any time. */
 function assess(entry: Entry): { state: PluginState; reason?: string } {
-  if (entry.off === 'failed') return { state: 'failed', ...(entry.problem === undefined ? {} : { reason: entry.problem }) }
+  if (entry.off === 'failed')
+    return { state: 'failed', ...(entry.problem === undefined ? {} : { reason: entry.problem }) }
   if (entry.off !== undefined) return { state: entry.off }
   for (const [name, range] of Object.entries(entry.plugin.hosts ?? {})) {
     const copies = entry.hosts.filter((host) => host.package === name)
     const versions = copies.length > 0 ? copies.map((host) => host.version) : installed(name)
     if (versions === undefined) continue
-    if (versions.length === 0) return { state: 'missing-peer', reason: `${name} is not installed; run: npm install ${name}` }
+    if (versions.length === 0)
+      return { state: 'missing-peer', reason: `${name} is not installed; run: npm install ${name}` }
     if (copies.length > 0 && !copies.some((host) => host.patched)) {
-      return { state: 'failed', reason: `${name} ${versions.join(', ')} is loaded, but nothing in it could be patched` }
+      return {
+        state: 'failed',
+        reason: `${name} ${versions.join(', ')} is loaded, but nothing in it could be patched`,
+      }
     }
     const odd = versions.find((version) => !satisfies(version, range))
-    if (odd !== undefined) return { state: 'unsupported', reason: `${name} ${odd} is outside the tested range ${range}` }
+    if (odd !== undefined)
+      return { state: 'unsupported', reason: `${name} ${odd} is outside the tested range ${range}` }
   }
   return { state: 'active' }
 }

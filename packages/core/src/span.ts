@@ -1,4 +1,12 @@
-import type { AttributeValue, Attributes, Span, SpanContext, SpanEvent, SpanLink, StatusCode } from './types.ts'
+import type {
+  AttributeValue,
+  Attributes,
+  Span,
+  SpanContext,
+  SpanEvent,
+  SpanLink,
+  StatusCode,
+} from './types.ts'
 
 type JSONValue = string | number | boolean | readonly string[] | readonly number[] | readonly boolean[]
 
@@ -107,5 +115,10 @@ function contextToJSON(context: SpanContext): SpanContextJSON {
 }
 
 function contextFromJSON(json: SpanContextJSON): SpanContext {
-  return { traceId: json.trace_id, spanId: json.span_id, isRemote: json.is_remote, traceState: json.trace_state }
+  return {
+    traceId: json.trace_id,
+    spanId: json.span_id,
+    isRemote: json.is_remote,
+    traceState: json.trace_state,
+  }
 }

@@ -1,13 +1,13 @@
-import { runtime, type Runtime } from './activity.ts'
+import { captureSettings } from './capture.ts'
 import { resolveConfig } from './config.ts'
-import { ensureContextManager } from './context.ts'
-import { captureSettings } from './encode.ts'
+import { ensureContextManager, processSlot } from './context.ts'
 import { setLogLevels } from './errors.ts'
 import { HostFinder } from './hosts.ts'
-import { slot, type Lightning } from './lightning.ts'
+import type { Lightning } from './lightning.ts'
 import { startExporters } from './otel.ts'
 import { Plugins } from './plugin.ts'
 import { SinkQueue, summary } from './queue.ts'
+import { runtime, type Runtime } from './runtime.ts'
 import { record, trace } from './trace.ts'
 import type { Config, FlushResult } from './types.ts'
 
@@ -57,7 +57,7 @@ function handle(core: Runtime, plugins: Plugins, undo: () => Promise<void>): Lig
     core.abandonAll()
     await Promise.all(queues.map((queue) => queue.close(timeout)))
     await undo()
-    delete slot().lightning
+    delete processSlot().lightning
     return summary(queues)
   }
   const lightning: Lightning = {
@@ -78,4 +78,3 @@ function handle(core: Runtime, plugins: Plugins, undo: () => Promise<void>): Lig
   }
   return lightning
 }
-

@@ -1,13 +1,18 @@
-import { runtime, type Trace } from './activity.ts'
 import type { Activity } from './activity-types.ts'
 import { AglError, logger } from './errors.ts'
+import type { LiveTrace } from './live-trace.ts'
+import { runtime } from './runtime.ts'
 import type { Span, TraceOptions, TraceRecord } from './types.ts'
 
 type Traced<T> = () => T | Promise<T>
 
-function readArguments<T>(options: TraceOptions | Traced<T>, fn: Traced<T> | undefined): [TraceOptions, Traced<T>] {
+function readArguments<T>(
+  options: TraceOptions | Traced<T>,
+  fn: Traced<T> | undefined,
+): [TraceOptions, Traced<T>] {
   if (typeof options === 'function') return [{}, options]
-  if (typeof fn !== 'function') throw new AglError('value_invalid', 'trace() and record() take a function as their last argument.')
+  if (typeof fn !== 'function')
+    throw new AglError('value_invalid', 'trace() and record() take a function as their last argument.')
   return [options, fn]
 }
 
@@ -23,7 +28,9 @@ export async function trace<T>(name: string, given: TraceOptions | Traced<T>, la
   return follow(opened, fn)
 }
 
-export type Outcome<T> = { result: T; error?: undefined; spans: Span[] } | { result?: undefined; error: unknown; spans: Span[] }
+export type Outcome<T> =
+  | { result: T; error?: undefined; spans: Span[] }
+  | { result?: undefined; error: unknown; spans: Span[] }
 
 /**
  * Runs `fn` as `trace` does and returns its result or error together with the trace's spans, in end order. Waits for
@@ -31,7 +38,11 @@ export type Outcome<T> = { result: T; error?: undefined; spans: Span[] } | { res
  */
 export function record<T>(name: string, fn: Traced<T>): Promise<Outcome<T>>
 export function record<T>(name: string, options: TraceOptions, fn: Traced<T>): Promise<Outcome<T>>
-export async function record<T>(name: string, given: TraceOptions | Traced<T>, last?: Traced<T>): Promise<Outcome<T>> {
+export async function record<T>(
+  name: string,
+  given: TraceOptions | Traced<T>,
+  last?: Traced<T>,
+): Promise<Outcome<T>> {
   const [options, fn] = readArguments(given, last)
   const joined = join(name, options)
   const opened = joined ?? openTrace(name, options)
@@ -46,7 +57,7 @@ export async function record<T>(name: string, given: TraceOptions | Traced<T>, l
 }
 
 interface Opened {
-  trace: Trace
+  trace: LiveTrace
   run<T>(fn: () => T): T
   end(): void
   fail(error: unknown): void
@@ -72,7 +83,12 @@ function join(name: string, options: TraceOptions): Opened | undefined {
     name,
     attributes: { 'agentlightning.operation.name': name, ...attributes },
   })
-  return { trace: current.trace, run: (fn) => activity.run(fn), end: () => activity.end(), fail: (error) => activity.fail(error) }
+  return {
+    trace: current.trace,
+    run: (fn) => activity.run(fn),
+    end: () => activity.end(),
+    fail: (error) => activity.fail(error),
+  }
 }
 
 /**

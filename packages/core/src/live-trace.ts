@@ -1,0 +1,136 @@
+import type { OpenActivity } from './activity.ts'
+import { applyCapture } from './capture.ts'
+import { now, randomHex } from './context.ts'
+import { AglError } from './errors.ts'
+import type { Runtime } from './runtime.ts'
+import type { Span, SpanCore, TraceOptions, TraceRecord } from './types.ts'
+
+/** Most spans that a trace keeps in memory for `record` and `lastTrace`. */
+const KEPT = 10_000
+
+/** One rollout attempt in the making. */
+export class LiveTrace {
+  readonly record: TraceRecord
+  /** Foreign OpenTelemetry spans that will reach this trace, and so may be parents in it. */
+  readonly foreign: Set<string> = new Set()
+  readonly spans: Span[] = []
+  readonly runtime: Runtime
+  readonly #open = new Set<OpenActivity>()
+  #root: OpenActivity | undefined
+  #rootResult: { error?: unknown; failed: boolean } | undefined
+  #drained: (() => void)[] = []
+  #sequence = 0
+
+  constructor(runtime: Runtime, name: string, options: TraceOptions) {
+    if ((options.rolloutId === undefined) !== (options.attemptId === undefined)) {
+      throw new AglError(
+        'value_invalid',
+        'A trace takes rolloutId and attemptId together; give both or neither.',
+      )
+    }
+    this.runtime = runtime
+    this.record = {
+      rolloutId: options.rolloutId ?? `ro-${randomHex(6)}`,
+      attemptId: options.attemptId ?? `at-${randomHex(4)}`,
+      traceId: randomHex(16),
+      name,
+      own: options.rolloutId === undefined,
+      startTime: now(),
+      endTime: null,
+      status: 'running',
+    }
+  }
+
+  opened(activity: OpenActivity, traceId: string): void {
+    if (this.#root === undefined) {
+      this.#root = activity
+      this.record.traceId = traceId
+      this.runtime.open.add(this)
+      for (const queue of this.runtime.queues) queue.pushTrace(this.record)
+    } else this.#open.add(activity)
+  }
+
+  isRoot(activity: OpenActivity): boolean {
+    return this.#root === activity
+  }
+
+  closed(activity: OpenActivity): void {
+    if (this.#root === activity) return this.#finish(activity.failed)
+    this.#open.delete(activity)
+    if (this.#open.size > 0) return
+    if (this.#root?.ended === true) this.runtime.open.delete(this)
+    for (const resolve of this.#drained.splice(0)) resolve()
+    if (this.#rootResult !== undefined) this.#endRoot()
+  }
+
+  /** The traced function has settled: the root ends now, or with the last activity that is still open. */
+  settle(result: { error?: unknown; failed: boolean }): void {
+    this.#rootResult ??= result
+    if (this.#open.size === 0) this.#endRoot()
+  }
+
+  #endRoot(): void {
+    const { failed, error } = this.#rootResult ?? { failed: false }
+    if (failed) this.#root?.fail(error)
+    else this.#root?.end()
+  }
+
+  /** Waits for open activities, at most `timeout` milliseconds, then gives them up. */
+  async drain(timeout: number): Promise<void> {
+    if (this.#open.size > 0) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, timeout)
+        this.#drained.push(() => {
+          clearTimeout(timer)
+          resolve()
+        })
+      })
+    }
+    this.abandon()
+  }
+
+  abandon(): void {
+    for (const activity of [...this.#open].reverse()) activity.abandon()
+    if (this.#root?.ended === false && this.#rootResult === undefined) this.#root.abandon()
+  }
+
+  /** Gives a finished span its ids and sends it on its way. */
+  add(core: SpanCore, ids: { spanId: string; parentId: string | null; traceId: string }): void {
+    const runtime = this.runtime
+    try {
+      applyCapture(core, runtime.capture)
+    } catch (error) {
+      runtime.log.once('A span could not be prepared and was dropped.', error)
+      return
+    }
+    const time = core.startTime ?? now()
+    const span: Span = {
+      rolloutId: this.record.rolloutId,
+      attemptId: this.record.attemptId,
+      sequenceId: ++this.#sequence,
+      traceId: ids.traceId,
+      spanId: ids.spanId,
+      parentId: ids.parentId,
+      name: core.name,
+      status: core.status,
+      attributes: core.attributes,
+      events: core.events ?? [],
+      links: [],
+      startTime: time,
+      endTime: core.endTime ?? time,
+      context: null,
+      parent: null,
+      resource: runtime.resource,
+    }
+    if (this.spans.length < KEPT) this.spans.push(span)
+    for (const queue of runtime.queues) queue.push(span)
+  }
+
+  #finish(failed: boolean): void {
+    if (this.#open.size === 0) this.runtime.open.delete(this)
+    this.runtime.last = this.spans
+    this.record.endTime = now()
+    this.record.status = failed ? 'failed' : 'succeeded'
+    for (const queue of this.runtime.queues) queue.pushTrace(this.record)
+  }
+}
