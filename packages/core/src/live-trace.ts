@@ -5,15 +5,14 @@ import { AglError } from './errors.ts'
 import type { Runtime } from './runtime.ts'
 import type { Span, SpanCore, TraceOptions, TraceRecord } from './types.ts'
 
-/** Most spans that a trace keeps in memory for `record` and `lastTrace`. */
-const KEPT = 10_000
-
 /** One rollout attempt in the making. */
 export class LiveTrace {
   readonly record: TraceRecord
   /** Foreign OpenTelemetry spans that will reach this trace, and so may be parents in it. */
   readonly foreign: Set<string> = new Set()
   readonly spans: Span[] = []
+  /** Most spans held in memory for `lastTrace`; `record` lifts the limit. */
+  keep = 2000
   readonly runtime: Runtime
   readonly #open = new Set<OpenActivity>()
   #root: OpenActivity | undefined
@@ -122,7 +121,7 @@ export class LiveTrace {
       parent: null,
       resource: runtime.resource,
     }
-    if (this.spans.length < KEPT) this.spans.push(span)
+    if (this.spans.length < this.keep) this.spans.push(span)
     for (const queue of runtime.queues) queue.push(span)
   }
 

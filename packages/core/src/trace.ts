@@ -48,6 +48,7 @@ export async function record<T>(
   const opened = joined ?? openTrace(name, options)
   const spans = (): Span[] => [...opened.trace.spans]
   const before = opened.trace.spans.length
+  opened.trace.keep = Number.POSITIVE_INFINITY
   const outcome = await follow(opened, fn).then(
     (result) => ({ result }),
     (error: unknown) => ({ error }),
