@@ -6,7 +6,7 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { constants } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { basename, delimiter, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 
@@ -55,7 +55,7 @@ async function withRetries(command, args) {
     const { status } = spawnSync(command, args, { cwd: root, env, shell: windows, stdio: ['ignore', 2, 2] })
     if (status === 0) return true
     if (attempt === attempts) return false
-    say(`"${command} ${args[0]}" failed (try ${attempt} of ${attempts}); trying again in ${attempt * 3} s.`)
+    say(`"${basename(command)} ${args[0]}" failed (try ${attempt} of ${attempts}); trying again in ${attempt * 3} s.`)
     await sleep(attempt * 3000)
   }
 }
