@@ -1,1 +1,5 @@
-export {}
+export { startModelServer } from './server/server.ts'
+export { loadTokenizer } from './server/tokenizer.ts'
+export type { SpecialToken, Token, Tokenizer } from './server/tokenizer.ts'
+export type { ChatMessage, MessageToolCall } from './server/template.ts'
+export type * from './server/types.ts'
