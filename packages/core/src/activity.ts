@@ -12,7 +12,7 @@ import { encodeEnd, encodeError, encodeStart, otelName, spanName, toolCallSpans 
 import { AglError } from './errors.ts'
 import type { LiveTrace } from './live-trace.ts'
 import type { Runtime } from './runtime.ts'
-import type { Attributes, SpanStatus } from './types.ts'
+import type { Attributes, SpanEvent, SpanStatus } from './types.ts'
 
 /** Where a live trace and activity travel in OpenTelemetry's context. */
 export const CURRENT: symbol = createContextKey('agl.current')
@@ -148,15 +148,18 @@ export class OpenActivity<K extends ActivityKind = ActivityKind> implements Acti
     const spanId = this.spanId
     const attributes = encodeEnd(this.#attributes, kind, this.start, data, { content, tokens, outer, spanId })
     let status = this.#trace.isRoot(this) || kind === 'operation' ? UNSET : OK
-    if (failed) status = encodeError(attributes, error)
+    const events: SpanEvent[] = []
+    if (failed && kind === 'operation') {
+      // Agent Lightning's tracer writes an operation's error as an event, and writes it twice.
+      const thrown: Attributes = {}
+      status = encodeError(thrown, error)
+      const event = { name: 'exception', attributes: exceptionEvent(thrown, error), timestamp: endTime }
+      events.push(event, { ...event, attributes: { ...event.attributes } })
+    } else if (failed) status = encodeError(attributes, error)
     else if ('finish' in data && data.finish !== undefined && data.finish !== 'raw') status = UNSET
     const root = kind === 'workflow' && this.#trace.isRoot(this)
     const name = root ? `${this.#trace.record.name}.session` : spanName(kind, this.start, outer)
     if (root) attributes['agentops.span.kind'] = 'session'
-    const events =
-      failed && kind === 'operation'
-        ? [{ name: 'exception', attributes: exceptionOf(attributes), timestamp: endTime }]
-        : []
     this.#endOtel(attributes, status, failed)
     this.#trace.add(
       { name, attributes, status, startTime: this.#startTime, endTime, events },
@@ -184,13 +187,13 @@ export class OpenActivity<K extends ActivityKind = ActivityKind> implements Acti
   }
 }
 
-function exceptionOf(attributes: Attributes): Attributes {
-  const result: Attributes = {}
-  for (const key of ['exception.type', 'exception.message'] as const) {
-    const value = attributes[key]
-    if (value !== undefined) result[key] = value
+function exceptionEvent(thrown: Attributes, error: unknown): Attributes {
+  return {
+    'exception.type': thrown['exception.type'] ?? '',
+    'exception.message': thrown['exception.message'] ?? '',
+    'exception.stacktrace': (error instanceof Error ? error.stack : undefined) ?? '',
+    'exception.escaped': 'False',
   }
-  return result
 }
 
 /** The cheap few that the user's own exporters get, by OpenTelemetry's GenAI names. */

@@ -11,7 +11,7 @@ import type {
   Usage,
 } from './activity-types.ts'
 import { numbersOnly } from './capture.ts'
-import { flatten, sanitizeValue } from './semconv.ts'
+import { flatten, OPERATION_INPUT, OPERATION_NAME, OPERATION_OUTPUT, sanitizeValue } from './semconv.ts'
 import type { Attributes, SpanCore, SpanStatus } from './types.ts'
 
 /*
@@ -105,13 +105,19 @@ export function putAll(into: Attributes, attributes: Record<string, unknown> | u
     if (typeof value === 'string' || typeof value === 'boolean' || value instanceof Int32Array)
       into[key] = value
     else if (typeof value === 'object' && value !== null) {
-      try {
-        const flat = flatten({ [key]: value })
-        for (const name in flat) into[name] = sanitizeValue(flat[name])
-      } catch {
-        put(into, key, value)
-      }
+      putNested(into, key, value)
     } else put(into, key, value)
+  }
+}
+
+/** A value under `key`, spelled out with dots: lists of one type stay lists, null is the text `null`. */
+function putNested(into: Attributes, key: string, value: unknown): void {
+  if (value === undefined) return
+  try {
+    const flat = flatten({ [key]: value })
+    for (const name in flat) into[name] = sanitizeValue(flat[name])
+  } catch {
+    put(into, key, value)
   }
 }
 
@@ -175,7 +181,10 @@ export function encodeStart(
     if (content) put(into, 'tool.parameters', start.parameters)
     put(into, 'tool.call.id', start.callId)
     put(into, 'tool.call.type', start.type)
-  } else if (kind !== 'operation' && 'name' in start && typeof start.name === 'string') {
+  } else if (!('request' in start) && kind === 'operation') {
+    into[OPERATION_NAME] = start.name
+    if (content && 'input' in start) putNested(into, OPERATION_INPUT, start.input)
+  } else if (!('request' in start)) {
     into['agentops.span.kind'] = kind
     into['operation.name'] = start.name
     if (content && 'input' in start) put(into, `agentops.${kind}.input`, start.input)
@@ -200,9 +209,11 @@ export function encodeEnd(
     put(into, 'agl.embedding.dimensions', data.dimensions)
     put(into, 'agl.request_id', data.requestId)
     put(into, 'http.response.status_code', data.httpStatus)
+  } else if (kind === 'operation') {
+    if (options.content && 'output' in data) putNested(into, OPERATION_OUTPUT, data.output)
   } else if (options.content) {
     if (isDataOf(kind, 'tool', data)) put(into, 'tool.result', data.result)
-    else if ('output' in data && kind !== 'operation') put(into, `agentops.${kind}.output`, data.output)
+    else if ('output' in data) put(into, `agentops.${kind}.output`, data.output)
   }
   putAll(into, data.attributes)
   return into

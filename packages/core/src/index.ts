@@ -9,16 +9,18 @@ export { AglError } from './errors.ts'
 export type { AglErrorCode } from './errors.ts'
 
 // Emitters and readers
+export { emitAnnotation, emitException, emitMessage, emitObject, emitReward, operation } from './emit.ts'
+export type { EmitOptions, OperationOptions } from './emit.ts'
 export {
-  emitAnnotation,
-  emitException,
-  emitMessage,
-  emitObject,
-  emitReward,
   findFinalReward,
   findRewards,
-  operation,
-} from './emit.ts'
+  getMessageValue,
+  getObjectValue,
+  getRewardsFromSpan,
+  getRewardValue,
+  isRewardSpan,
+} from './reward.ts'
+export type { Reward } from './reward.ts'
 
 // The record
 export { spanFromJSON, spanToJSON } from './span.ts'
