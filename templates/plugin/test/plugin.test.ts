@@ -11,11 +11,13 @@ beforeEach(async () => {
 })
 afterEach(() => lightning.shutdown())
 
+const searches = (spans: readonly Span[]): Span[] => spans.filter((span) => span.name === 'search.retriever')
+
+/** The one search among the spans. */
 function searchIn(spans: readonly Span[]): Span {
-  const found = spans.filter((span) => span.name === 'search')
-  expect(found).toHaveLength(1)
-  const [span] = found
-  if (span === undefined) throw new Error('no search was recorded')
+  const [span, ...others] = searches(spans)
+  if (span === undefined || others.length > 0)
+    throw new Error(`${searches(spans).length} searches were recorded`)
   return span
 }
 
@@ -25,7 +27,13 @@ it('records a search with its query, its limit and what was found', async () => 
   expect(result).toEqual(['apple', 'apricot'])
   const span = searchIn(spans)
   expect(span.status.statusCode).toBe('OK')
-  expect(span.attributes).toMatchObject({ 'search.limit': 2, 'search.results': 2 })
+  expect(span.attributes).toMatchObject({
+    'operation.name': 'search',
+    'agentops.retriever.input': 'ap',
+    'agentops.retriever.output': '["apple","apricot"]',
+    'search.limit': 2,
+    'search.results': 2,
+  })
   expect(span.endTime).toBeGreaterThanOrEqual(span.startTime)
 })
 
@@ -44,14 +52,28 @@ it('is the child of the operation around it', async () => {
 })
 
 it('leaves the client as it was when it stops, and records again when it resumes', async () => {
-  const traced = client.search
   await lightning.stop('template')
   expect(Object.hasOwn(client, 'search')).toBe(false)
   const stopped = await record('look up', () => client.search('apple'))
-  expect(stopped.spans.filter((span) => span.name === 'search')).toEqual([])
+  expect(stopped.result).toEqual(['apple'])
+  expect(searches(stopped.spans)).toEqual([])
 
   await lightning.resume('template')
-  expect(client.search).not.toBe(SearchClient.prototype.search)
-  expect(client.search).toBe(traced)
   searchIn((await record('look up', () => client.search('apple'))).spans)
+})
+
+it('records neither the query nor what was found when content is not captured', async () => {
+  await lightning.shutdown()
+  lightning = await start({
+    plugins: [template({ clients: [client] })],
+    capture: { content: false },
+    log: 'silent',
+  })
+  const { spans } = await record('look up', () => client.search('ap'))
+
+  expect(searchIn(spans).attributes).toEqual({
+    'agentops.span.kind': 'retriever',
+    'operation.name': 'search',
+    'search.results': 2,
+  })
 })
