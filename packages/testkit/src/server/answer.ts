@@ -52,12 +52,18 @@ export function requestOf(
 ): ModelRequest {
   const { endpoint, body } = asked
   const conversation = endpoint === 'chat' || endpoint === 'responses'
-  const messages = conversation ? messagesOf(body) : promptMessages(body['prompt'] ?? body['input'], tokenizer)
+  const messages = conversation
+    ? messagesOf(body)
+    : promptMessages(body['prompt'] ?? body['input'], tokenizer)
   return { endpoint, body, messages, text: messages.at(-1)?.text ?? '', ...about }
 }
 
 function promptMessages(prompt: unknown, tokenizer: Tokenizer): ChatMessage[] {
-  return promptsOf(prompt, tokenizer).map((ids) => ({ role: 'user', text: tokenizer.decode(ids), toolCalls: [] }))
+  return promptsOf(prompt, tokenizer).map((ids) => ({
+    role: 'user',
+    text: tokenizer.decode(ids),
+    toolCalls: [],
+  }))
 }
 
 /** True for a fault that keeps the request from being answered at all, and so uses up no reply. */
@@ -73,7 +79,8 @@ export async function answerFault(exchange: Exchange): Promise<void> {
 
 /** Puts a reply on the wire, in the shape that the request asked for. */
 export async function answer(exchange: Exchange, maker: Maker, asked: Asked, given: AnyReply): Promise<void> {
-  if (typeof given === 'object' && given.fault !== undefined) exchange.fault = { ...given.fault, ...exchange.fault }
+  if (typeof given === 'object' && given.fault !== undefined)
+    exchange.fault = { ...given.fault, ...exchange.fault }
   if (answersAlone(exchange.fault)) return answerFault(exchange)
   if (typeof given === 'object' && 'frames' in given) {
     return sendFrames(exchange, given.frames.map(wireFrame), given)

@@ -49,7 +49,8 @@ export function makeCall(maker: Maker, asked: Asked, reply: Reply): Call {
   const deterministic = options.deterministic === true
   const unique = (): string =>
     deterministic ? String(maker.next()).padStart(32, '0') : randomUUID().replaceAll('-', '')
-  const prompts = endpoint === 'completions' ? promptsOf(body['prompt'], tokenizer) : [chatPrompt(body, tokenizer)]
+  const prompts =
+    endpoint === 'completions' ? promptsOf(body['prompt'], tokenizer) : [chatPrompt(body, tokenizer)]
   const n = number(body['n']) ?? 1
   const said = reply.choices ?? [reply]
   const choices = Array.from({ length: n * prompts.length }, (_, index) =>

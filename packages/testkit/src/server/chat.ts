@@ -45,7 +45,9 @@ function fullChoice(call: Call, choice: Generation, index: number): Json {
       refusal: choice.refusal === '' ? null : choice.refusal,
       ...(vllm ? { annotations: null, audio: null, function_call: null } : { annotations: [] }),
       ...calls,
-      ...(vllm || thoughts !== null ? Object.fromEntries(call.reasoningFields.map((key) => [key, thoughts])) : {}),
+      ...(vllm || thoughts !== null
+        ? Object.fromEntries(call.reasoningFields.map((key) => [key, thoughts]))
+        : {}),
     },
     logprobs: logprobsOf(call, choice, choice.steps),
     finish_reason: finishOf(call, choice),
@@ -91,25 +93,39 @@ export function* chatChunks(call: Call): Generator<Json> {
   })
   const soFar = (inside: boolean): Json => {
     if (usage.continuous && inside) {
-      return { usage: usageSoFar(prompt, said.reduce((sum, count) => sum + count, 0)) }
+      return {
+        usage: usageSoFar(
+          prompt,
+          said.reduce((sum, count) => sum + count, 0),
+        ),
+      }
     }
     return usage.last && !vllm && inside ? { usage: null } : {}
   }
 
   if (call.azure) yield { choices: [], created: 0, id: '', model: '', object: '', prompt_filter_results: [] }
   for (const index of call.choices.keys()) {
-    const delta = vllm ? { role: 'assistant', content: '' } : { role: 'assistant', content: '', refusal: null }
+    const delta = vllm
+      ? { role: 'assistant', content: '' }
+      : { role: 'assistant', content: '', refusal: null }
     const ids = vllm ? { prompt_token_ids: call.wantsIds ? call.prompts[index] : null } : {}
     yield chunk([{ index, delta, logprobs: null, finish_reason: null }], ids)
   }
-  const streams = call.choices.map((choice, index) => choiceChunks(call, choice, index, (count) => (said[index] = count)))
+  const streams = call.choices.map((choice, index) =>
+    choiceChunks(call, choice, index, (count) => (said[index] = count)),
+  )
   for (const entry of inTurns(streams)) yield chunk([entry])
   const total = usageOf(call)
   if (usage.last && total !== undefined) yield chunk([], { usage: total })
 }
 
 /** The entries of one choice, in order, the last with its finish reason. */
-function* choiceChunks(call: Call, choice: Generation, index: number, spent: (count: number) => void): Generator<Json> {
+function* choiceChunks(
+  call: Call,
+  choice: Generation,
+  index: number,
+  spent: (count: number) => void,
+): Generator<Json> {
   const finish = { finish_reason: finishOf(call, choice) }
   if (call.flavor === 'openai') {
     for (const group of groups(call, choice)) {
@@ -168,7 +184,12 @@ function deltaOf(call: Call, choice: Generation, steps: readonly Step[]): Json {
     const before = delta[key]
     delta[key] = typeof before === 'string' ? before + text : text
   }
-  const calls: { index: number; id?: string; type?: string; function: { name?: string; arguments?: string } }[] = []
+  const calls: {
+    index: number
+    id?: string
+    type?: string
+    function: { name?: string; arguments?: string }
+  }[] = []
   for (const { delta: part } of steps) {
     if (part.text !== undefined) add('content', part.text)
     if (part.refusal !== undefined) add('refusal', part.refusal)

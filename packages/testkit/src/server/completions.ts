@@ -48,11 +48,20 @@ function head(call: Call): Json {
 function echoOf(call: Call, index: number): Echo {
   if (call.body['echo'] !== true) return NO_ECHO
   const ids = call.prompts[index] ?? []
-  return { tokens: ids.map((id) => call.tokenizer.token(id)), text: call.wantsIds ? '' : call.tokenizer.decode(ids) }
+  return {
+    tokens: ids.map((id) => call.tokenizer.token(id)),
+    text: call.wantsIds ? '' : call.tokenizer.decode(ids),
+  }
 }
 
 /** Lists in step: an entry for each token, those of the echo first. `offset` is where the text begins in the choice's. */
-function logprobsOf(call: Call, choice: Generation, steps: readonly Step[], echo: Echo, offset: number): Json | null {
+function logprobsOf(
+  call: Call,
+  choice: Generation,
+  steps: readonly Step[],
+  echo: Echo,
+  offset: number,
+): Json | null {
   const options = call.logprobs
   if (options === undefined) return null
   const tokens: string[] = []
@@ -66,7 +75,11 @@ function logprobsOf(call: Call, choice: Generation, steps: readonly Step[], echo
     // vLLM adds the sampled token to the best k.
     const count = options.top + (call.flavor === 'vllm' ? 1 : 0)
     const top = value === null || options.top === 0 ? [] : ranked(token, value, count, options.tokenizer)
-    tops.push(top.length === 0 ? null : Object.fromEntries(top.map((entry) => [spelled(entry.token, options), entry.logprob])))
+    tops.push(
+      top.length === 0
+        ? null
+        : Object.fromEntries(top.map((entry) => [spelled(entry.token, options), entry.logprob])),
+    )
     offsets.push(at)
     at += length
   }
@@ -93,10 +106,15 @@ export function* completionChunks(call: Call): Generator<Json> {
     yield { ...head(call), choices: [entry], ...running, ...call.reply.extra }
   }
   const total = usageOf(call)
-  if (usage.last && total !== undefined) yield { ...head(call), choices: [], usage: total, ...call.reply.extra }
+  if (usage.last && total !== undefined)
+    yield { ...head(call), choices: [], usage: total, ...call.reply.extra }
 }
 
-function* choiceChunks(call: Call, choice: Generation, index: number): Generator<{ entry: Json; count: number }> {
+function* choiceChunks(
+  call: Call,
+  choice: Generation,
+  index: number,
+): Generator<{ entry: Json; count: number }> {
   const vllm = call.flavor === 'vllm'
   const size = Math.max(1, call.reply.tokensPerChunk ?? number(call.body['stream_interval']) ?? 1)
   let offset = 0
@@ -116,7 +134,9 @@ function* choiceChunks(call: Call, choice: Generation, index: number): Generator
         text: echo.text + text,
         logprobs,
         finish_reason: last ? choice.finish : null,
-        ...(vllm ? { stop_reason: last ? choice.stopReason : null, prompt_token_ids: prompt, token_ids: ids } : {}),
+        ...(vllm
+          ? { stop_reason: last ? choice.stopReason : null, prompt_token_ids: prompt, token_ids: ids }
+          : {}),
       },
     }
   }

@@ -14,7 +14,7 @@ export interface Exchange {
   /** Fires when the client goes away or the server closes. */
   signal: AbortSignal
   /** Destroys the socket, without counting it as the client's doing. */
-  cut(): void
+  cut: () => void
 }
 
 /** Sends an answer that is not a stream. */

@@ -18,7 +18,9 @@ export function embeddingBody(body: Json, reply: Reply, tokenizer: Tokenizer): J
       return { object: 'embedding', index, embedding: base64 ? packed(vector) : vector }
     }),
     model: reply.model ?? text(body['model']) ?? 'testkit-model',
-    ...(reply.usage === null ? {} : { usage: { prompt_tokens: tokens, total_tokens: tokens, ...reply.usage } }),
+    ...(reply.usage === null
+      ? {}
+      : { usage: { prompt_tokens: tokens, total_tokens: tokens, ...reply.usage } }),
     ...reply.extra,
   }
 }

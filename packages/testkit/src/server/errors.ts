@@ -30,14 +30,20 @@ const MESSAGES: Record<number, string> = {
 }
 
 /** The `error` object of a flavor. */
-export function errorObject(flavor: Flavor, status: number, message?: string, detail: ErrorDetail = {}): Json {
+export function errorObject(
+  flavor: Flavor,
+  status: number,
+  message?: string,
+  detail: ErrorDetail = {},
+): Json {
   const shown = message ?? MESSAGES[status] ?? `The request failed with status ${status}.`
   const param = detail.param ?? null
   if (flavor === 'vllm') {
     const type = VLLM_TYPES[status] ?? (status >= 500 ? 'InternalServerError' : 'BadRequestError')
     return { message: shown, type, param, code: status }
   }
-  const type = detail.type ?? OPENAI_TYPES[status] ?? (status >= 500 ? 'server_error' : 'invalid_request_error')
+  const type =
+    detail.type ?? OPENAI_TYPES[status] ?? (status >= 500 ? 'server_error' : 'invalid_request_error')
   return { message: shown, type, param, code: detail.code ?? null }
 }
 
@@ -62,7 +68,10 @@ export function faultReply(flavor: Flavor, status: number, fault: Fault): RawRep
 }
 
 /** An error that arrives after the answer has begun. */
-export function streamError(flavor: Flavor, shape: 'data' | 'event' | 'flat'): { event?: string; data: Json } {
+export function streamError(
+  flavor: Flavor,
+  shape: 'data' | 'event' | 'flat',
+): { event?: string; data: Json } {
   const error = errorObject(flavor, 500, 'The generation failed.')
   if (shape === 'data') return { data: { error } }
   if (shape === 'event') return { event: 'error', data: error }

@@ -57,7 +57,8 @@ export function* withFault(
     if (left === 0 || (done && left !== Infinity)) {
       if (ends) return yield* strike(fault, flavor)
       left = Infinity
-      if (frame.data !== undefined) yield { ...frame, data: frame.data.slice(0, Math.ceil(frame.data.length / 2)) }
+      if (frame.data !== undefined)
+        yield { ...frame, data: frame.data.slice(0, Math.ceil(frame.data.length / 2)) }
       continue
     }
     if (done && fault.sse?.done === false) continue
@@ -78,7 +79,11 @@ function* strike(fault: Fault, flavor: Flavor): Generator<WireFrame, Ending | un
 }
 
 /** The bytes of a frame, with the blank line that ends it unless `open`. */
-export function encodeFrame(frame: WireFrame, sse: NonNullable<Fault['sse']>, open: boolean): string | Uint8Array {
+export function encodeFrame(
+  frame: WireFrame,
+  sse: NonNullable<Fault['sse']>,
+  open: boolean,
+): string | Uint8Array {
   if (frame.raw !== undefined) return frame.raw
   const newline = sse.newline ?? '\n'
   const comment = sse.comments === true ? `: ping${newline}${newline}` : ''

@@ -55,7 +55,7 @@ export interface GenerateOptions {
   /** Without a parser (`/v1/completions`) all that is no special token is text. */
   parse: boolean
   /** Names the calls that have no id. */
-  nextCallId(): string
+  nextCallId: () => string
 }
 
 /** Tokenises a reply as thoughts, text, refusal, tool calls and the end token, in that order. */

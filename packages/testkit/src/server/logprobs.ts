@@ -59,7 +59,8 @@ export function spelled(token: Token, { flavor, asIds }: Pick<LogprobOptions, 'f
 /** `bytes` are the token's own under OpenAI. vLLM encodes the decoded text, and for alternatives the text as shown. */
 function entry(token: Token, logprob: number, options: LogprobOptions, alternative: boolean): Entry {
   const shown = spelled(token, options)
-  const bytes = options.flavor === 'openai' ? [...token.bytes] : [...utf8.encode(alternative ? shown : token.text)]
+  const bytes =
+    options.flavor === 'openai' ? [...token.bytes] : [...utf8.encode(alternative ? shown : token.text)]
   return { token: shown, logprob, bytes }
 }
 

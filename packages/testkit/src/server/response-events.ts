@@ -31,7 +31,11 @@ function* itemEvents(
   const place = { item_id: item['id'], output_index: index }
   const thoughts = call.flavor === 'vllm' ? { content: [] } : { summary: [] }
   const empty = { function_call: { arguments: '' }, message: { content: [] }, reasoning: thoughts }[kind]
-  yield { type: 'response.output_item.added', output_index: index, item: { ...item, status: 'in_progress', ...empty } }
+  yield {
+    type: 'response.output_item.added',
+    output_index: index,
+    item: { ...item, status: 'in_progress', ...empty },
+  }
   if (kind === 'function_call') {
     for (const { delta } of steps) {
       yield { type: 'response.function_call_arguments.delta', ...place, delta: delta.arguments?.text ?? '' }
@@ -43,7 +47,14 @@ function* itemEvents(
     const name = call.flavor === 'vllm' ? 'response.reasoning_text' : 'response.reasoning_summary_text'
     for (const { delta } of steps) yield { type: `${name}.delta`, ...part, delta: delta.reasoning ?? '' }
     yield { type: `${name}.done`, ...part, text: choice.reasoning }
-  } else yield* messageEvents(call, choice, steps, { ...place, content_index: 0 }, record(list(item['content'])[0]))
+  } else
+    yield* messageEvents(
+      call,
+      choice,
+      steps,
+      { ...place, content_index: 0 },
+      record(list(item['content'])[0]),
+    )
   yield { type: 'response.output_item.done', output_index: index, item }
 }
 

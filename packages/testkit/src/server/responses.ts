@@ -87,22 +87,37 @@ export function outputItems(call: Call, choice: Generation): OutputItem[] {
     const content = call.flavor === 'vllm' ? [{ type: 'reasoning_text', text: choice.reasoning }] : undefined
     items.push({
       kind: 'reasoning',
-      item: content === undefined
-        ? { id: `rs_${suffix}`, type: 'reasoning', summary }
-        : { id: `rs_${suffix}`, type: 'reasoning', summary: [], content },
+      item:
+        content === undefined
+          ? { id: `rs_${suffix}`, type: 'reasoning', summary }
+          : { id: `rs_${suffix}`, type: 'reasoning', summary: [], content },
       steps: choice.steps.filter(({ delta }) => delta.reasoning !== undefined),
     })
   }
   if (choice.text !== '' || choice.refusal !== '' || choice.calls.length === 0) {
-    const content = choice.refusal !== '' ? { type: 'refusal', refusal: choice.refusal } : textPart(call, choice)
+    const content =
+      choice.refusal !== '' ? { type: 'refusal', refusal: choice.refusal } : textPart(call, choice)
     items.push({
       kind: 'message',
-      item: { id: `msg_${suffix}`, type: 'message', status: 'completed', role: 'assistant', content: [content] },
+      item: {
+        id: `msg_${suffix}`,
+        type: 'message',
+        status: 'completed',
+        role: 'assistant',
+        content: [content],
+      },
       steps: choice.steps.filter(({ delta }) => delta.text !== undefined || delta.refusal !== undefined),
     })
   }
   for (const [index, { id, name, arguments: args }] of choice.calls.entries()) {
-    const item = { id: `fc_${suffix}_${index}`, type: 'function_call', status: 'completed', arguments: args, call_id: id, name }
+    const item = {
+      id: `fc_${suffix}_${index}`,
+      type: 'function_call',
+      status: 'completed',
+      arguments: args,
+      call_id: id,
+      name,
+    }
     const steps = choice.steps.filter(({ delta }) => delta.arguments?.call === index)
     items.push({ kind: 'function_call', item, steps })
   }
@@ -111,7 +126,12 @@ export function outputItems(call: Call, choice: Generation): OutputItem[] {
 
 function textPart(call: Call, choice: Generation): Json {
   const steps = choice.steps.filter(({ delta }) => delta.text !== undefined)
-  return { type: 'output_text', annotations: [], logprobs: textLogprobs(call, choice, steps), text: choice.text }
+  return {
+    type: 'output_text',
+    annotations: [],
+    logprobs: textLogprobs(call, choice, steps),
+    text: choice.text,
+  }
 }
 
 export function textLogprobs(call: Call, choice: Generation, steps: readonly Step[]): Json[] {

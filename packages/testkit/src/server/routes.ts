@@ -44,8 +44,11 @@ export function serviceReply(
   if (method === 'GET') {
     if (path === '/health') return { body: '' }
     if (path === '/version') return { body: { version: options.version ?? '0.17.1' } }
-    if (path === '/v1/models') return { body: { object: 'list', data: models.map((id) => model(id, options)) } }
-    const id = path.startsWith('/v1/models/') ? decodeURIComponent(path.slice('/v1/models/'.length)) : undefined
+    if (path === '/v1/models')
+      return { body: { object: 'list', data: models.map((id) => model(id, options)) } }
+    const id = path.startsWith('/v1/models/')
+      ? decodeURIComponent(path.slice('/v1/models/'.length))
+      : undefined
     if (id !== undefined && models.includes(id)) return { body: model(id, options) }
   } else if (flavor === 'vllm' && path === '/tokenize') return { body: tokenize(record(body), tokenizer) }
   else if (flavor === 'vllm' && path === '/detokenize') {
@@ -58,7 +61,14 @@ export function serviceReply(
 function model(id: string, { flavor }: ModelServerOptions): Json {
   const base = { id, object: 'model', created: 1_700_000_000 }
   if (flavor !== 'vllm') return { ...base, owned_by: 'testkit' }
-  return { ...base, owned_by: 'vllm', root: id, parent: null, max_model_len: MAX_MODEL_LENGTH, permission: [] }
+  return {
+    ...base,
+    owned_by: 'vllm',
+    root: id,
+    parent: null,
+    max_model_len: MAX_MODEL_LENGTH,
+    permission: [],
+  }
 }
 
 const MAX_MODEL_LENGTH = 131_072
@@ -69,6 +79,7 @@ function tokenize(body: Json, tokenizer: Tokenizer): Json {
   const tokens = Array.isArray(body['messages'])
     ? encodeSegments(promptSegments(messagesOf(body), tools), tokenizer)
     : tokenizer.encode(text(body['prompt']) ?? '')
-  const strings = body['return_token_strs'] === true ? { token_strs: tokens.map((id) => tokenizer.token(id).text) } : {}
+  const strings =
+    body['return_token_strs'] === true ? { token_strs: tokens.map((id) => tokenizer.token(id).text) } : {}
   return { count: tokens.length, max_model_len: MAX_MODEL_LENGTH, tokens, ...strings }
 }

@@ -155,7 +155,9 @@ class Handler {
 
   #mayEnter({ headers }: IncomingMessage): boolean {
     const { apiKey } = this.#options
-    return apiKey === undefined || headers.authorization === `Bearer ${apiKey}` || headers['api-key'] === apiKey
+    return (
+      apiKey === undefined || headers.authorization === `Bearer ${apiKey}` || headers['api-key'] === apiKey
+    )
   }
 
   /** vLLM names its requests only when it is told to. */

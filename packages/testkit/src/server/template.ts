@@ -81,7 +81,11 @@ function chatMessage(value: unknown): ChatMessage {
     text: contentText(message['content']) + (text(message['refusal']) ?? ''),
     toolCalls: list(message['tool_calls']).map((call) => {
       const fn = record(record(call)['function'])
-      return { id: text(record(call)['id']) ?? '', name: text(fn['name']) ?? '', arguments: text(fn['arguments']) ?? '' }
+      return {
+        id: text(record(call)['id']) ?? '',
+        name: text(fn['name']) ?? '',
+        arguments: text(fn['arguments']) ?? '',
+      }
     }),
     ...(toolCallId === undefined ? {} : { toolCallId }),
   }
@@ -96,7 +100,8 @@ function addItem(messages: ChatMessage[], item: Json): void {
       name: text(item['name']) ?? '',
       arguments: text(item['arguments']) ?? '',
     }
-    if (last?.role === 'assistant') messages[messages.length - 1] = { ...last, toolCalls: [...last.toolCalls, call] }
+    if (last?.role === 'assistant')
+      messages[messages.length - 1] = { ...last, toolCalls: [...last.toolCalls, call] }
     else messages.push({ role: 'assistant', text: '', toolCalls: [call] })
   } else if (item['type'] === 'function_call_output') {
     const toolCallId = text(item['call_id']) ?? ''

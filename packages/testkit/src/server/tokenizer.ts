@@ -62,7 +62,12 @@ async function load(): Promise<Tokenizer> {
     if (known === undefined) {
       const bytes = bytesOf(id)
       const shown = decodeBytes(bytes)
-      known = { id, bytes, text: shown, whole: utf8.encode(shown).length === bytes.length && !shown.includes('\uFFFD') }
+      known = {
+        id,
+        bytes,
+        text: shown,
+        whole: utf8.encode(shown).length === bytes.length && !shown.includes('\uFFFD'),
+      }
       tokens.set(id, known)
     }
     return known

@@ -34,13 +34,19 @@ const REQUIRED: Record<Endpoint, string> = {
 }
 
 /** The answer to a request that the real server would refuse, or undefined. */
-export function refuse(endpoint: Endpoint, body: unknown, flavor: Flavor, strict: boolean): RawReply | undefined {
+export function refuse(
+  endpoint: Endpoint,
+  body: unknown,
+  flavor: Flavor,
+  strict: boolean,
+): RawReply | undefined {
   const bad = (message: string, param?: string): RawReply =>
     errorReply(flavor, 400, message, param === undefined ? {} : { param })
   if (!isRecord(body)) return bad('We could not parse the JSON body of your request.')
   const required = REQUIRED[endpoint]
   if (body[required] === undefined) return bad(`Missing required parameter: '${required}'.`, required)
-  if (endpoint === 'chat' && !Array.isArray(body['messages'])) return bad("'messages' is not a list.", 'messages')
+  if (endpoint === 'chat' && !Array.isArray(body['messages']))
+    return bad("'messages' is not a list.", 'messages')
   if (strict) {
     const unknown = Object.keys(body).find((key) => !FIELDS[endpoint].has(key))
     if (unknown !== undefined) return bad(`Unrecognized request argument supplied: ${unknown}`, unknown)
@@ -54,8 +60,10 @@ function logprobProblem(body: Json, flavor: Flavor, bad: Bad): RawReply | undefi
   const top = number(body['top_logprobs'])
   if (top === undefined || body['messages'] === undefined) return undefined
   const lowest = flavor === 'vllm' ? -1 : 0
-  if (top < lowest || top > 20) return bad(`'top_logprobs' is ${top}; it goes from ${lowest} to 20.`, 'top_logprobs')
-  if (top !== 0 && body['logprobs'] !== true) return bad("'top_logprobs' needs 'logprobs' to be true.", 'top_logprobs')
+  if (top < lowest || top > 20)
+    return bad(`'top_logprobs' is ${top}; it goes from ${lowest} to 20.`, 'top_logprobs')
+  if (top !== 0 && body['logprobs'] !== true)
+    return bad("'top_logprobs' needs 'logprobs' to be true.", 'top_logprobs')
   return undefined
 }
 
