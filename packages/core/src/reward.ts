@@ -40,25 +40,33 @@ function toNumber(value: unknown): number | undefined {
   return Number.isNaN(number) ? undefined : number
 }
 
-/** The primary reward of a span, also in the forms that AgentOps and earlier versions wrote, or undefined. */
-export function getRewardValue(span: Pick<Span, 'attributes' | 'name'>): number | undefined {
+/**
+ * The primary reward of a span, or undefined. A number, but for spans that AgentOps or an earlier version wrote: what
+ * stands there is passed on as it is, as the Python reader does.
+ */
+export function getRewardValue(span: Pick<Span, 'attributes' | 'name'>): unknown {
   const [first] = getRewardsFromSpan(span)
   if (first !== undefined) return first.value
   for (const key of ['agentops.task.output', 'agentops.entity.output']) {
-    const value = agentOpsReward(read(span.attributes, key))
-    if (value !== undefined) return value
+    const output = agentOpsOutput(read(span.attributes, key))
+    if (output?.['type'] === 'reward') return output['value'] ?? undefined
   }
-  return span.name === ANNOTATION ? toNumber(read(span.attributes, 'reward')) : undefined
+  return span.name === ANNOTATION ? read(span.attributes, 'reward') : undefined
 }
 
-function agentOpsReward(output: unknown): number | undefined {
+function agentOpsOutput(output: unknown): Record<string, unknown> | undefined {
   if (typeof output !== 'string') return undefined
+  let parsed: unknown
   try {
-    const parsed: unknown = JSON.parse(output)
-    return isObject(parsed) && parsed['type'] === 'reward' ? toNumber(parsed['value']) : undefined
+    parsed = JSON.parse(output)
   } catch {
     return undefined
   }
+  if (isObject(parsed)) return parsed
+  if (Array.isArray(parsed) ? parsed.length > 0 : Boolean(parsed)) {
+    throw new AglError('value_invalid', "The output that AgentOps' span carries is JSON but no object.")
+  }
+  return undefined
 }
 
 function read(attributes: Attributes, key: string): unknown {
@@ -74,8 +82,8 @@ export function findRewards(spans: readonly Span[]): Span[] {
   return spans.filter(isRewardSpan)
 }
 
-/** The last reward in the order given, or undefined. */
-export function findFinalReward(spans: readonly Span[]): number | undefined {
+/** The last reward in the order given, or undefined; see `getRewardValue` for its type. */
+export function findFinalReward(spans: readonly Span[]): unknown {
   for (const span of spans.toReversed()) {
     const value = getRewardValue(span)
     if (value !== undefined) return value

@@ -2,7 +2,7 @@ import { context, trace as otel, type Context, type Tracer, type TracerProvider 
 import { CURRENT, OpenActivity, Unrecorded } from './activity.ts'
 import type { Activity, ActivityKind, ActivityStart } from './activity-types.ts'
 import { captureSettings, type Capture } from './capture.ts'
-import { adjustClock, isSuppressed, processSlot, randomHex } from './context.ts'
+import { adjustClock, ensureContextManager, isSuppressed, processSlot, randomHex } from './context.ts'
 import { putAll } from './encode.ts'
 import { AglError, logger } from './errors.ts'
 import { LiveTrace } from './live-trace.ts'
@@ -88,6 +88,8 @@ export class Runtime {
 
   openTrace(name: string, options: TraceOptions = {}): { trace: LiveTrace; root: Activity<'workflow'> } {
     adjustClock()
+    // `start` has seen to it; a program that only traces needs it as well.
+    if (processSlot().lightning === undefined) ensureContextManager()
     const trace = new LiveTrace(this, name, options)
     const start = { name, ...(options.attributes === undefined ? {} : { attributes: options.attributes }) }
     return { trace, root: new OpenActivity(this, trace, undefined, 'workflow', start, context.active()) }
