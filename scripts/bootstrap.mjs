@@ -55,7 +55,9 @@ async function withRetries(command, args) {
     const { status } = spawnSync(command, args, { cwd: root, env, shell: windows, stdio: ['ignore', 2, 2] })
     if (status === 0) return true
     if (attempt === attempts) return false
-    say(`"${basename(command)} ${args[0]}" failed (try ${attempt} of ${attempts}); trying again in ${attempt * 3} s.`)
+    say(
+      `"${basename(command)} ${args[0]}" failed (try ${attempt} of ${attempts}); trying again in ${attempt * 3} s.`,
+    )
     await sleep(attempt * 3000)
   }
 }
