@@ -1,1 +1,3 @@
-export {}
+export { openStore } from './open.ts'
+export { storeSink } from './sink.ts'
+export type * from './types.ts'

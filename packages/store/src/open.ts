@@ -1,0 +1,49 @@
+import { resolve } from 'node:path'
+import { AglError } from '@agl/core'
+import { LocalStore } from './local.ts'
+import { memoryTransport } from './memory.ts'
+import type { Store } from './types.ts'
+
+/**
+ * Opens the store at `url`: `memory:`, or `sqlite:` and a path, relative to the working directory. A SQLite file and
+ * its folders are made when they are not there.
+ *
+ * @example const store = await openStore('sqlite:agl.db')
+ * @throws AglError usage for a URL that is not understood, store_unavailable, store_schema
+ */
+export async function openStore(url: string): Promise<Store> {
+  if (url === 'memory:') return new LocalStore(url, memoryTransport())
+  if (url.startsWith('sqlite:')) {
+    const { SqliteClient } = await import('./sqlite/client.ts')
+    const client = new SqliteClient(sqlitePath(url))
+    await client.open()
+    return new LocalStore(url, client)
+  }
+  const scheme = /^([a-z][a-z+]*):/i.exec(url)?.[1]
+  throw new AglError(
+    'usage',
+    scheme === undefined
+      ? `The store URL "${url}" names no kind of store; for a SQLite file write "sqlite:${url}".`
+      : `The store URL begins with "${scheme}:", which this version cannot open; use "memory:" or "sqlite:FILE".`,
+  )
+}
+
+function sqlitePath(url: string): string {
+  const path = url.slice('sqlite:'.length)
+  if (path === '')
+    throw new AglError('usage', 'The store URL "sqlite:" names no file; write one, as in "sqlite:agl.db".')
+  if (path === ':memory:') {
+    throw new AglError(
+      'usage',
+      'The store URL "sqlite::memory:" is not supported; use "memory:" for a store in memory.',
+    )
+  }
+  const [, absolute] = /^\/\/(.*)$/s.exec(path) ?? []
+  if (absolute !== undefined && !absolute.startsWith('/')) {
+    throw new AglError(
+      'usage',
+      `The store URL "${url}" could mean two files; write "sqlite:${absolute}" for a relative path, or "sqlite:/${absolute}" for an absolute one.`,
+    )
+  }
+  return resolve(absolute ?? path)
+}

@@ -1,0 +1,44 @@
+import { setImmediate } from 'node:timers/promises'
+
+/** Items per step: small enough that no step holds up the agent, large enough that a step's own cost does not show. */
+const STEP = 64
+/** Steps on their way at once: memory stays bounded however much there is to do. */
+const AT_ONCE = 8
+/** Milliseconds of this thread that large work takes before it lets others have their turn. */
+const SHARE = 2
+
+/** Large work's manners: asks now and then whether others should have their turn. */
+export class Pace {
+  #since = performance.now()
+
+  async rest(): Promise<void> {
+    if (performance.now() - this.#since < SHARE) return
+    await setImmediate()
+    this.#since = performance.now()
+  }
+}
+
+export function* steps<T>(items: readonly T[]): Generator<readonly T[]> {
+  for (let start = 0; start < items.length; start += STEP) yield items.slice(start, start + STEP)
+}
+
+/** Hands out `items` in steps, in order, several on their way at once. After a failure no further step begins. */
+export async function inSteps<T>(
+  items: readonly T[],
+  work: (step: readonly T[]) => Promise<void>,
+): Promise<void> {
+  const pace = new Pace()
+  const running = new Set<Promise<void>>()
+  const failures: unknown[] = []
+  for (const step of steps(items)) {
+    const task: Promise<void> = work(step)
+      .catch((error: unknown) => void failures.push(error))
+      .finally(() => running.delete(task))
+    running.add(task)
+    if (running.size === AT_ONCE) await Promise.race(running)
+    await pace.rest()
+    if (failures.length > 0) break
+  }
+  await Promise.all(running)
+  if (failures.length > 0) throw failures[0]
+}

@@ -1,0 +1,75 @@
+import { type AttributeValue, type Attributes, type Span, spanToJSON } from '@agl/core'
+import type { AddSpansOptions } from './types.ts'
+
+/** A span as backends keep it: what is searched and sorted by, and the whole as Agent Lightning's JSON. */
+export interface SpanRow {
+  rolloutId: string
+  attemptId: string
+  sequenceId: number
+  traceId: string
+  spanId: string
+  parentId: string | null
+  name: string
+  startTime: number
+  endTime: number
+  data: string
+}
+
+export function toRow(span: Span, sequenceId: number): SpanRow {
+  const { rolloutId, attemptId, traceId, spanId, parentId, name, startTime, endTime } = span
+  const data = JSON.stringify(spanToJSON(sequenceId === span.sequenceId ? span : { ...span, sequenceId }))
+  return { rolloutId, attemptId, sequenceId, traceId, spanId, parentId, name, startTime, endTime, data }
+}
+
+/**
+ * Why a span can never be stored, or undefined where it can. Python's side refuses a whole batch for one value that
+ * is not of Agent Lightning's types, so such a value must not get in.
+ */
+export function refusal(span: Span, options: AddSpansOptions): string | undefined {
+  for (const key of ['rolloutId', 'attemptId', 'traceId', 'spanId', 'name'] as const) {
+    if (typeof span[key] !== 'string' || span[key] === '') return `its ${key} is not a text`
+  }
+  if (options.keepSequenceIds === true && !(Number.isSafeInteger(span.sequenceId) && span.sequenceId >= 0)) {
+    return 'its sequenceId is not a whole number from 0'
+  }
+  if (!Number.isFinite(span.startTime) || !Number.isFinite(span.endTime)) return 'its times are not numbers'
+  const illegal =
+    illegalKey(span.attributes) ??
+    illegalKey(span.resource.attributes) ??
+    span.events.map((event) => illegalKey(event.attributes)).find((key) => key !== undefined) ??
+    span.links
+      .map((link) => link.attributes && illegalKey(link.attributes))
+      .find((key) => typeof key === 'string')
+  return illegal === undefined ? undefined : `its attribute "${illegal}" is not a value that JSON keeps`
+}
+
+function illegalKey(attributes: Attributes): string | undefined {
+  for (const key in attributes) if (!isLegal(attributes[key])) return key
+  return undefined
+}
+
+function isLegal(value: AttributeValue | undefined): boolean {
+  if (typeof value === 'string' || typeof value === 'boolean' || value === undefined) return true
+  if (value instanceof Int32Array) return true
+  if (typeof value === 'number') return Number.isFinite(value)
+  if (!Array.isArray(value)) return false
+  const list: readonly unknown[] = value
+  const type = typeof list[0]
+  if (type === 'number') return list.every(Number.isFinite)
+  return (
+    list.length === 0 ||
+    ((type === 'string' || type === 'boolean') && list.every((item) => typeof item === type))
+  )
+}
+
+/** The span without what its token ids are only a window of: sent to another thread, the whole of it would be copied. */
+export function compact(span: Span): Span {
+  let attributes: Attributes | undefined
+  for (const key in span.attributes) {
+    const value = span.attributes[key]
+    if (!(value instanceof Int32Array) || value.byteLength === value.buffer.byteLength) continue
+    attributes ??= { ...span.attributes }
+    attributes[key] = value.slice()
+  }
+  return attributes === undefined ? span : { ...span, attributes }
+}

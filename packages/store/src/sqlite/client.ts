@@ -1,0 +1,115 @@
+import { Worker } from 'node:worker_threads'
+import { AglError } from '@agl/core'
+import type { Arguments, Engine, Operation, Result, Transport } from '../engine.ts'
+import { SqliteEngine } from './engine.ts'
+import type { Failure, Reply, Request, WorkerSettings } from './messages.ts'
+
+interface Pending {
+  resolve: (value: unknown) => void
+  reject: (error: unknown) => void
+}
+
+/** The near side of the worker: starts it, starts another when it died, and keeps the process alive only while it owes an answer. */
+export class SqliteClient implements Transport {
+  readonly #path: string
+  readonly #pending = new Map<number, Pending>()
+  #worker: Worker | undefined
+  #lastId = 0
+  #closed = false
+
+  constructor(path: string) {
+    this.#path = path
+  }
+
+  /** @throws AglError store_unavailable, store_schema */
+  open(): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      this.#pending.set(0, { resolve, reject })
+      this.#worker = this.#start()
+    })
+  }
+
+  call<Op extends Operation>(operation: Op, ...args: Arguments<Op>): Promise<Result<Op>> {
+    if (this.#closed) return Promise.reject(closed(this.#path))
+    return this.#send(operation, args)
+  }
+
+  sync<T>(work: (engine: Engine) => T): T {
+    const engine = new SqliteEngine(this.#path)
+    try {
+      return work(engine)
+    } finally {
+      engine.close()
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    if (this.#worker === undefined) return
+    const exit = new Promise((resolve) => this.#worker?.once('exit', resolve))
+    await this.#send('close', [])
+    await exit
+  }
+
+  #send<Op extends Operation>(operation: Op, args: Arguments<Op>): Promise<Result<Op>> {
+    return new Promise((resolve, reject) => {
+      const worker = (this.#worker ??= this.#start())
+      const request: Request<Op> = { id: ++this.#lastId, operation, args }
+      worker.postMessage(request)
+      worker.ref()
+      // The worker runs this very code, so what comes back under this id is of this operation's type.
+      this.#pending.set(request.id, { resolve: (value) => resolve(value as Result<Op>), reject })
+    })
+  }
+
+  #start(): Worker {
+    const isSource = import.meta.url.endsWith('.ts')
+    const settings: WorkerSettings = { path: this.#path }
+    const worker = new Worker(new URL(isSource ? './worker.ts' : './worker.js', import.meta.url), {
+      name: 'agl-store',
+      workerData: settings,
+      // Not the program's own options, such as modules to load first: they are meant for its threads, not for ours.
+      execArgv: isSource ? ['--conditions=@agl/source'] : [],
+    })
+    let reason: unknown
+    worker.on('message', (reply: Reply) => {
+      if (reply.id === 0 && 'failure' in reply) reason = toError(reply)
+      else this.#settle(reply)
+    })
+    worker.on('error', (error) => (reason = error))
+    worker.on('messageerror', () => void worker.terminate())
+    worker.on('exit', () => {
+      if (this.#worker === worker) this.#worker = undefined
+      const error = AglError.is(reason) ? reason : lost(this.#path, reason)
+      for (const { reject } of this.#pending.values()) reject(error)
+      this.#pending.clear()
+    })
+    return worker
+  }
+
+  #settle(reply: Reply): void {
+    const pending = this.#pending.get(reply.id)
+    this.#pending.delete(reply.id)
+    if (this.#pending.size === 0 && !this.#closed) this.#worker?.unref()
+    if ('failure' in reply) pending?.reject(toError(reply))
+    else pending?.resolve(reply.value)
+  }
+}
+
+function toError({ failure: { code, message, cause } }: Reply & { failure: Failure }): AglError {
+  return new AglError(code, message, { cause })
+}
+
+function lost(path: string, reason: unknown): AglError {
+  const why = reason instanceof Error ? ` (${reason.message})` : ''
+  return new AglError(
+    'store_unavailable',
+    `The thread that writes the store file ${path} ended${why}; what was not acknowledged is to be sent again, to a new thread. In a bundled app, keep @agl/store out of the bundle.`,
+    { cause: reason },
+  )
+}
+
+function closed(path: string): AglError {
+  return new AglError('store_unavailable', `The store ${path} is closed; open it again with openStore().`)
+}

@@ -1,0 +1,63 @@
+/**
+ * Marks a file as ours in SQLite's header, beside `user_version`, which holds the schema's version. Spells "aglS".
+ */
+export const APPLICATION_ID = 0x61676c53
+
+/**
+ * One step per schema version, the first from an empty file to version 1. A released step never changes.
+ *
+ * `spans.data` is the span as Agent Lightning's JSON; the columns beside it repeat what is searched and sorted by.
+ * `id` gives arrival order. `sequences` counts per rollout, whether the rollout is there or not.
+ */
+export const MIGRATIONS: readonly string[] = [
+  `
+  CREATE TABLE rollouts (
+    id INTEGER PRIMARY KEY,
+    rollout_id TEXT NOT NULL UNIQUE,
+    input TEXT NOT NULL,
+    start_time REAL NOT NULL,
+    end_time REAL,
+    mode TEXT,
+    resources_id TEXT,
+    status TEXT NOT NULL,
+    config TEXT NOT NULL,
+    metadata TEXT NOT NULL
+  ) STRICT;
+
+  CREATE TABLE attempts (
+    rollout_id TEXT NOT NULL,
+    attempt_id TEXT NOT NULL,
+    sequence_id INTEGER NOT NULL,
+    start_time REAL NOT NULL,
+    end_time REAL,
+    status TEXT NOT NULL,
+    worker_id TEXT,
+    last_heartbeat_time REAL,
+    metadata TEXT NOT NULL,
+    PRIMARY KEY (rollout_id, attempt_id),
+    UNIQUE (rollout_id, sequence_id)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE sequences (
+    rollout_id TEXT PRIMARY KEY,
+    last INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE spans (
+    id INTEGER PRIMARY KEY,
+    rollout_id TEXT NOT NULL,
+    attempt_id TEXT NOT NULL,
+    span_id TEXT NOT NULL,
+    sequence_id INTEGER NOT NULL,
+    trace_id TEXT NOT NULL,
+    parent_id TEXT,
+    name TEXT NOT NULL,
+    start_time REAL NOT NULL,
+    end_time REAL NOT NULL,
+    data TEXT NOT NULL,
+    UNIQUE (rollout_id, attempt_id, span_id)
+  ) STRICT;
+
+  CREATE INDEX spans_by_sequence ON spans (rollout_id, sequence_id);
+  `,
+]
