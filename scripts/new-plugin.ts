@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -47,6 +48,7 @@ const readme = readFileSync(join(target, 'README.md'), 'utf8')
 writeFileSync(join(target, 'README.md'), readme.replace(/ Copied by `pnpm new:plugin NAME`.*\n/, '\n'))
 
 if (values.into === undefined) {
+  spawnSync('oxfmt', [target], { cwd: root })
   const changeset = join(root, `.changeset/first-${name}.md`)
   writeFileSync(changeset, `---\n'@agl/${name}': minor\n---\n\nRecords the calls of ${name}.\n`)
   console.log(
