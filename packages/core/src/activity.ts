@@ -19,6 +19,7 @@ export const CURRENT: symbol = createContextKey('agl.current')
 const INVALID = '0000000000000000'
 const UNSET: SpanStatus = { statusCode: 'UNSET', description: null }
 const OK: SpanStatus = { statusCode: 'OK', description: null }
+const FAILED: SpanStatus = { statusCode: 'ERROR', description: null }
 
 /** What a plugin gets where nothing is recorded. */
 export class Unrecorded<K extends ActivityKind> implements Activity<K> {
@@ -131,6 +132,7 @@ export class OpenActivity<K extends ActivityKind = ActivityKind> implements Acti
     this.failed = failed
     try {
       this.#record(error, failed)
+      this.#endOtel(failed)
     } catch (problem) {
       this.#runtime.log.once('An activity could not be recorded.', problem)
     }
@@ -146,21 +148,26 @@ export class OpenActivity<K extends ActivityKind = ActivityKind> implements Acti
     const { content, tokens } = runtime.capture
     const outer = this.#outer
     const spanId = this.spanId
-    const attributes = encodeEnd(this.#attributes, kind, this.start, data, { content, tokens, outer, spanId })
+    const attributes = this.#attributes
     let status = this.#trace.isRoot(this) || kind === 'operation' ? UNSET : OK
+    if ('finish' in data && data.finish !== undefined && data.finish !== 'raw') status = UNSET
+    if (failed) status = FAILED
     const events: SpanEvent[] = []
-    if (failed && kind === 'operation') {
-      // Agent Lightning's tracer writes an operation's error as an event, and writes it twice.
-      const thrown: Attributes = {}
-      status = encodeError(thrown, error)
-      const event = { name: 'exception', attributes: exceptionEvent(thrown, error), timestamp: endTime }
-      events.push(event, { ...event, attributes: { ...event.attributes } })
-    } else if (failed) status = encodeError(attributes, error)
-    else if ('finish' in data && data.finish !== undefined && data.finish !== 'raw') status = UNSET
+    try {
+      encodeEnd(attributes, kind, this.start, data, { content, tokens, outer, spanId })
+      if (failed && kind === 'operation') {
+        // Agent Lightning's tracer writes an operation's error as an event, and writes it twice.
+        const thrown: Attributes = {}
+        status = encodeError(thrown, error)
+        const event = { name: 'exception', attributes: exceptionEvent(thrown, error), timestamp: endTime }
+        events.push(event, { ...event, attributes: { ...event.attributes } })
+      } else if (failed) status = encodeError(attributes, error)
+    } catch (problem) {
+      runtime.log.once('Some of the data of an activity could not be recorded.', problem)
+    }
     const root = kind === 'workflow' && this.#trace.isRoot(this)
     const name = root ? `${this.#trace.record.name}.session` : spanName(kind, this.start, outer)
     if (root) attributes['agentops.span.kind'] = 'session'
-    this.#endOtel(attributes, status, failed)
     this.#trace.add(
       { name, attributes, status, startTime: this.#startTime, endTime, events },
       { spanId, parentId: this.#parentId, traceId: this.#traceId },
@@ -170,18 +177,16 @@ export class OpenActivity<K extends ActivityKind = ActivityKind> implements Acti
       this.#trace.add({ ...core, startTime: endTime, endTime }, this.ids())
   }
 
-  #endOtel(attributes: Attributes, status: SpanStatus, failed: boolean): void {
+  #endOtel(failed: boolean): void {
     const span = this.#span
+    const attributes = this.#attributes
     if (span.isRecording()) {
       for (const [name, key] of OTEL_ATTRIBUTES) {
         const value = attributes[key]
         if (typeof value === 'string' || typeof value === 'number') span.setAttribute(name, value)
       }
       if (failed)
-        span.setStatus({
-          code: SpanStatusCode.ERROR,
-          message: String(attributes['error.type'] ?? status.statusCode),
-        })
+        span.setStatus({ code: SpanStatusCode.ERROR, message: String(attributes['error.type'] ?? 'error') })
     }
     span.end()
   }

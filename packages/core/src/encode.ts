@@ -294,7 +294,7 @@ export function encodeError(into: Attributes, error: unknown): SpanStatus {
   const isError =
     error instanceof Error || (typeof error === 'object' && error !== null && 'message' in error)
   const type = isError ? errorType(error) : typeof error
-  const message = isError && 'message' in error ? String(error.message) : String(error)
+  const message = asText(isError && 'message' in error ? error.message : error)
   into['error.type'] = type
   into['exception.type'] = type
   into['exception.message'] = message
@@ -304,6 +304,14 @@ export function encodeError(into: Attributes, error: unknown): SpanStatus {
   if (isError && 'requestID' in error && typeof error.requestID === 'string')
     into['agl.request_id'] = error.requestID
   return { statusCode: 'ERROR', description: `${type}: ${message}` }
+}
+
+function asText(value: unknown): string {
+  try {
+    return String(value)
+  } catch {
+    return '[no text]'
+  }
 }
 
 /** The class's name rather than `name`, which most classes leave at `Error`. */

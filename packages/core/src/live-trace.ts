@@ -41,10 +41,10 @@ export class LiveTrace {
   }
 
   opened(activity: OpenActivity, traceId: string): void {
+    this.runtime.open.add(this)
     if (this.#root === undefined) {
       this.#root = activity
       this.record.traceId = traceId
-      this.runtime.open.add(this)
       for (const queue of this.runtime.queues) queue.pushTrace(this.record)
     } else this.#open.add(activity)
   }
