@@ -1,4 +1,3 @@
-import { stripTypeScriptTypes } from 'node:module'
 import ts from 'typescript'
 
 /** A form in which users write a program that the documents show as TypeScript. */
@@ -15,22 +14,22 @@ export const asTypeScript: Variant = { name: 'TypeScript', rename: (file) => fil
 export const asESM: Variant = {
   name: 'ESM',
   rename: rename('.mjs'),
-  convert: (code) => stripTypeScriptTypes(withEnding('.mjs')(code)),
+  convert: (code) => transpile(withEnding('.mjs')(code), ts.ModuleKind.ESNext),
 }
 
 export const asCommonJS: Variant = {
   name: 'CommonJS',
   rename: rename('.cjs'),
   convert(code) {
-    const compilerOptions = {
-      module: ts.ModuleKind.CommonJS,
-      target: ts.ScriptTarget.ES2023,
-      esModuleInterop: true,
-    }
-    const { outputText } = ts.transpileModule(withEnding('.cjs')(code), { compilerOptions })
+    const outputText = transpile(withEnding('.cjs')(code), ts.ModuleKind.CommonJS)
     // CommonJS has no top-level await, so its users write an async function; the exports must be there at once.
     return /^\s*(export|module)\b/m.test(code) ? outputText : `(async () => {\n${outputText}\n})()\n`
   },
+}
+
+function transpile(code: string, module: ts.ModuleKind): string {
+  const compilerOptions = { module, target: ts.ScriptTarget.ES2023, esModuleInterop: true }
+  return ts.transpileModule(code, { compilerOptions }).outputText
 }
 
 /** Relative imports name the file of the same variant. */
