@@ -23,21 +23,25 @@ export class LocalStore implements Store {
   readonly url: string
   readonly transport: Transport
   readonly #opened = now()
+  readonly #running = new Set<Promise<unknown>>()
+  #closing: Promise<void> | undefined
 
   constructor(url: string, transport: Transport) {
     this.url = url
     this.transport = transport
   }
 
-  async startRollout(request: StartRollout = {}): Promise<AttemptedRollout> {
-    return this.transport.call('startRollout', newRollout(request))
+  startRollout(request: StartRollout = {}): Promise<AttemptedRollout> {
+    return this.#run(async () => this.transport.call('startRollout', newRollout(request)))
   }
 
-  async updateAttempt(rolloutId: string, attemptId: string, update: AttemptUpdate): Promise<Attempt> {
-    const metadata = update.metadata && JSON.parse(toJSON('metadata', update.metadata))
-    return this.transport.call('updateAttempt', rolloutId, attemptId, {
-      ...update,
-      ...(metadata && { metadata }),
+  updateAttempt(rolloutId: string, attemptId: string, update: AttemptUpdate): Promise<Attempt> {
+    return this.#run(async () => {
+      const metadata = update.metadata && JSON.parse(toJSON('metadata', update.metadata))
+      return this.transport.call('updateAttempt', rolloutId, attemptId, {
+        ...update,
+        ...(metadata && { metadata }),
+      })
     })
   }
 
@@ -46,61 +50,81 @@ export class LocalStore implements Store {
     return items[0]
   }
 
-  async queryRollouts(query: RolloutQuery = {}): Promise<Page<Rollout>> {
-    const selection = selectRollouts(query)
-    const { total, ids } = await this.transport.call('findRollouts', selection)
-    const items: Rollout[] = []
-    for (const step of steps(ids)) items.push(...(await this.transport.call('readRollouts', step)))
-    return { items, limit: selection.limit, offset: selection.offset, total }
-  }
-
-  async addSpans(spans: readonly Span[], options: AddSpansOptions = {}): Promise<AddedSpans> {
-    const sum: AddedSpans = { added: 0, duplicates: 0, refused: [] }
-    await inSteps(spans, async (step) => {
-      const { accepted, refused } = sift(step, options)
-      sum.refused.push(...refused)
-      const result = await this.transport.call('addSpans', accepted, options)
-      sum.added += result.added
-      sum.duplicates += result.duplicates
-      sum.refused.push(...result.refused)
+  queryRollouts(query: RolloutQuery = {}): Promise<Page<Rollout>> {
+    return this.#run(async () => {
+      const selection = selectRollouts(query)
+      const { total, ids } = await this.transport.call('findRollouts', selection)
+      const items: Rollout[] = []
+      for (const step of steps(ids)) items.push(...(await this.transport.call('readRollouts', step)))
+      return { items, limit: selection.limit, offset: selection.offset, total }
     })
-    return sum
   }
 
-  async querySpans(query: SpanQuery): Promise<Page<Span>> {
-    const selection = selectSpans(query)
-    const { total, ids } = await this.transport.call('findSpans', selection)
-    const items: Span[] = []
-    const pace = new Pace()
-    for (const step of steps(ids)) {
-      for (const text of await this.transport.call('readSpans', step)) {
-        items.push(parse(text))
-        await pace.rest()
+  addSpans(spans: readonly Span[], options: AddSpansOptions = {}): Promise<AddedSpans> {
+    return this.#run(async () => {
+      const sum: AddedSpans = { added: 0, duplicates: 0, refused: [] }
+      await inSteps(spans, async (step) => {
+        const { accepted, refused } = sift(step, options)
+        sum.refused.push(...refused)
+        const result = await this.transport.call('addSpans', accepted, options)
+        sum.added += result.added
+        sum.duplicates += result.duplicates
+        sum.refused.push(...result.refused)
+      })
+      return sum
+    })
+  }
+
+  querySpans(query: SpanQuery): Promise<Page<Span>> {
+    return this.#run(async () => {
+      const selection = selectSpans(query)
+      const { total, ids } = await this.transport.call('findSpans', selection)
+      const items: Span[] = []
+      const pace = new Pace()
+      for (const step of steps(ids)) {
+        for (const text of await this.transport.call('readSpans', step)) {
+          items.push(parse(text))
+          await pace.rest()
+        }
       }
-    }
-    return { items, limit: selection.limit, offset: selection.offset, total }
+      return { items, limit: selection.limit, offset: selection.offset, total }
+    })
   }
 
-  async nextSequenceIds(requests: readonly { rolloutId: string; attemptId: string }[]): Promise<number[]> {
-    return this.transport.call(
-      'nextSequenceIds',
-      requests.map(({ rolloutId }) => rolloutId),
-    )
+  nextSequenceIds(requests: readonly { rolloutId: string; attemptId: string }[]): Promise<number[]> {
+    const rolloutIds = requests.map(({ rolloutId }) => rolloutId)
+    return this.#run(async () => this.transport.call('nextSequenceIds', rolloutIds))
   }
 
-  async statistics(): Promise<StoreStatistics> {
-    const { rollouts, attempts, spans } = await this.transport.call('count')
-    const uptime = now() - this.#opened
-    return { name: this.url, totalRollouts: rollouts, totalAttempts: attempts, totalSpans: spans, uptime }
+  statistics(): Promise<StoreStatistics> {
+    return this.#run(async () => {
+      const { rollouts, attempts, spans } = await this.transport.call('count')
+      const uptime = now() - this.#opened
+      return { name: this.url, totalRollouts: rollouts, totalAttempts: attempts, totalSpans: spans, uptime }
+    })
   }
 
   close(): Promise<void> {
-    return this.transport.close()
+    return (this.#closing ??= Promise.allSettled(this.#running).then(() => this.transport.close()))
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }
+
+  /** Keeps count of what is going on, for `close` to wait for. */
+  #run<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#closing !== undefined) return Promise.reject(closed(this.url))
+    const running = work()
+    this.#running.add(running)
+    const done = (): void => void this.#running.delete(running)
+    running.then(done, done)
+    return running
+  }
+}
+
+function closed(url: string): AglError {
+  return new AglError('store_unavailable', `The store "${url}" is closed; open it again with openStore().`)
 }
 
 /** What an engine needs to start a rollout, from what a caller gave. */

@@ -1,6 +1,6 @@
 import type { Sink, TraceRecord } from '@agl/core'
 import { LocalStore, newRollout, sift } from './local.ts'
-import type { AttemptUpdate, StartRollout, Store } from './types.ts'
+import type { AttemptUpdate, Rollout, StartRollout, Store } from './types.ts'
 
 /**
  * Makes `store` a sink for `start`.
@@ -13,26 +13,26 @@ export function storeSink(store: Store): Sink {
   /** Traces that have begun here, and whether their rollout is this sink's to finish. */
   const open = new Map<string, boolean>()
   const unseen = (traces: readonly TraceRecord[]): TraceRecord[] => {
-    const byId = new Map(traces.map((trace) => [trace.traceId, trace]))
-    return [...byId.values()].filter(({ traceId }) => !open.has(traceId))
+    const byKey = new Map(traces.map((trace) => [keyOf(trace), trace]))
+    return [...byKey].filter(([key]) => !open.has(key)).map(([, trace]) => trace)
   }
   const finished = (traces: readonly TraceRecord[]): TraceRecord[] =>
-    traces.filter(({ traceId, endTime }) => endTime !== null && open.get(traceId) === true)
+    traces.filter((trace) => trace.endTime !== null && open.get(keyOf(trace)) === true)
+  const opened = (trace: TraceRecord, { metadata }: Rollout): void => {
+    open.set(keyOf(trace), trace.own || metadata['trace_id'] === trace.traceId)
+  }
 
   const sink: Sink = {
     name: store.url,
     async write(spans, traces) {
       await Promise.all(
-        unseen(traces).map(async (trace) => {
-          const { metadata } = await store.startRollout(beginning(trace))
-          open.set(trace.traceId, trace.own || metadata['trace_id'] === trace.traceId)
-        }),
+        unseen(traces).map(async (trace) => opened(trace, await store.startRollout(beginning(trace)))),
       )
       const { refused } = await store.addSpans(spans, { createMissing: true })
       await Promise.all(
         finished(traces).map((trace) => store.updateAttempt(trace.rolloutId, trace.attemptId, ending(trace))),
       )
-      for (const { traceId, endTime } of traces) if (endTime !== null) open.delete(traceId)
+      for (const trace of traces) if (trace.endTime !== null) open.delete(keyOf(trace))
       return { dropped: refused.length }
     },
   }
@@ -40,8 +40,7 @@ export function storeSink(store: Store): Sink {
     sink.writeSync = (spans, traces) =>
       store.transport.sync((engine) => {
         for (const trace of unseen(traces)) {
-          const { metadata } = engine.startRollout(newRollout(beginning(trace)))
-          open.set(trace.traceId, trace.own || metadata['trace_id'] === trace.traceId)
+          opened(trace, engine.startRollout(newRollout(beginning(trace))))
         }
         engine.addSpans(sift(spans, {}).accepted, { createMissing: true })
         for (const trace of finished(traces))
@@ -49,6 +48,11 @@ export function storeSink(store: Store): Sink {
       })
   }
   return sink
+}
+
+/** Of all three, since traces inside one OpenTelemetry trace share its id. */
+function keyOf({ rolloutId, attemptId, traceId }: TraceRecord): string {
+  return `${rolloutId}/${attemptId}/${traceId}`
 }
 
 function beginning({ rolloutId, attemptId, traceId, name, startTime }: TraceRecord): StartRollout {

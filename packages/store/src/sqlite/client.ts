@@ -15,7 +15,7 @@ export class SqliteClient implements Transport {
   readonly #pending = new Map<number, Pending>()
   #worker: Worker | undefined
   #lastId = 0
-  #closed = false
+  #closing = false
 
   constructor(path: string) {
     this.#path = path
@@ -30,8 +30,14 @@ export class SqliteClient implements Transport {
   }
 
   call<Op extends Operation>(operation: Op, ...args: Arguments<Op>): Promise<Result<Op>> {
-    if (this.#closed) return Promise.reject(closed(this.#path))
-    return this.#send(operation, args)
+    return new Promise((resolve, reject) => {
+      const worker = (this.#worker ??= this.#start())
+      const request: Request<Op> = { id: ++this.#lastId, operation, args }
+      worker.postMessage(request)
+      worker.ref()
+      // The worker runs this very code, so what comes back under this id is of this operation's type.
+      this.#pending.set(request.id, { resolve: (value) => resolve(value as Result<Op>), reject })
+    })
   }
 
   sync<T>(work: (engine: Engine) => T): T {
@@ -44,23 +50,12 @@ export class SqliteClient implements Transport {
   }
 
   async close(): Promise<void> {
-    if (this.#closed) return
-    this.#closed = true
-    if (this.#worker === undefined) return
-    const exit = new Promise((resolve) => this.#worker?.once('exit', resolve))
-    await this.#send('close', [])
+    const worker = this.#worker
+    if (worker === undefined) return
+    this.#closing = true
+    const exit = new Promise((resolve) => worker.once('exit', resolve))
+    await this.call('close')
     await exit
-  }
-
-  #send<Op extends Operation>(operation: Op, args: Arguments<Op>): Promise<Result<Op>> {
-    return new Promise((resolve, reject) => {
-      const worker = (this.#worker ??= this.#start())
-      const request: Request<Op> = { id: ++this.#lastId, operation, args }
-      worker.postMessage(request)
-      worker.ref()
-      // The worker runs this very code, so what comes back under this id is of this operation's type.
-      this.#pending.set(request.id, { resolve: (value) => resolve(value as Result<Op>), reject })
-    })
   }
 
   #start(): Worker {
@@ -91,7 +86,7 @@ export class SqliteClient implements Transport {
   #settle(reply: Reply): void {
     const pending = this.#pending.get(reply.id)
     this.#pending.delete(reply.id)
-    if (this.#pending.size === 0 && !this.#closed) this.#worker?.unref()
+    if (this.#pending.size === 0 && !this.#closing) this.#worker?.unref()
     if ('failure' in reply) pending?.reject(toError(reply))
     else pending?.resolve(reply.value)
   }
@@ -108,8 +103,4 @@ function lost(path: string, reason: unknown): AglError {
     `The thread that writes the store file ${path} ended${why}; what was not acknowledged is to be sent again, to a new thread. In a bundled app, keep @agl/store out of the bundle.`,
     { cause: reason },
   )
-}
-
-function closed(path: string): AglError {
-  return new AglError('store_unavailable', `The store ${path} is closed; open it again with openStore().`)
 }

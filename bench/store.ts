@@ -1,0 +1,227 @@
+import { mkdtempSync, rmSync, statSync } from 'node:fs'
+import { arch, cpus, platform, tmpdir, totalmem } from 'node:os'
+import { join } from 'node:path'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  type LlmData,
+  type LlmStart,
+  type PluginApi,
+  type Span,
+  record,
+  spanToJSON,
+  start,
+  trace,
+} from '@agl/core'
+import { openStore, type Store, storeSink } from '@agl/store'
+import { runtimeApi } from './runtime-api.ts'
+
+/*
+ * What the SQLite store takes in, and how much the agent's thread feels of it:
+ * `node --conditions=@agl/source store.ts [SECONDS]`. Every figure is of a new file in the folder for temporary files.
+ */
+
+const SECONDS = Number(process.argv[2] ?? 10)
+const RATE = 20_000
+const BATCH = 256
+const MEBIBYTE = 1024 * 1024
+
+const words =
+  'A farmer has some hens and each of them lays five eggs a week; how many are there after three weeks? '
+const promptIds = Int32Array.from({ length: 160 }, (_, i) => (i * 7919) % 150_000)
+const responseIds = Int32Array.from({ length: 40 }, (_, i) => (i * 104_729) % 150_000)
+const logprobs = Array.from({ length: 8 }, (_, i) => ({
+  token: ` word${i}`,
+  logprob: -0.123456789 * i,
+  bytes: [32, 119],
+}))
+
+/** A model call whose span is about 4 kB of JSON, token ids and log probabilities included. */
+const llmStart = (): LlmStart => ({
+  operation: 'chat',
+  provider: 'openai',
+  request: { model: 'a-model', temperature: 0.7, max_tokens: 256 },
+  baseURL: 'http://127.0.0.1:8000/v1',
+  messages: [
+    { role: 'system', content: words },
+    { role: 'user', content: words.repeat(7) },
+  ],
+})
+const llmData = (): LlmData => ({
+  response: { id: 'chatcmpl-0123456789', model: 'a-model' },
+  choices: [
+    {
+      index: 0,
+      role: 'assistant',
+      content: words.repeat(4),
+      finishReason: 'stop',
+      logprobs: { content: logprobs },
+    },
+  ],
+  usage: { promptTokens: 160, completionTokens: 40, totalTokens: 200 },
+  tokens: { prompt: promptIds, choices: [{ index: 0, response: responseIds }], complete: true },
+})
+
+interface Measured {
+  seconds: number
+  spans: number
+}
+
+/** Runs `work` on a new file and prints one row of the table. */
+async function measure(name: string, work: (store: Store) => Promise<Measured>): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'agl-bench-'))
+  const file = join(folder, 'agl.db')
+  const store = await openStore(`sqlite:${file}`)
+  const delay = monitorEventLoopDelay({ resolution: 1 })
+  const cpu = process.cpuUsage()
+  const loop = performance.eventLoopUtilization()
+  delay.enable()
+  const { seconds, spans } = await work(store)
+  delay.disable()
+  const busy = performance.eventLoopUtilization(loop).utilization
+  const { user, system } = process.cpuUsage(cpu)
+  const { totalSpans } = await store.statistics()
+  await store.close()
+  const size = statSync(file).size
+  rmSync(folder, { recursive: true })
+  if (totalSpans < spans)
+    throw new Error(`${name}: ${spans} spans were recorded and ${totalSpans} are stored`)
+  const ms = (value: number): string => (value / 1e6).toFixed(1)
+  const cells = [
+    name,
+    Math.round(spans / seconds).toLocaleString('en'),
+    ...[50, 99].map((share) => ms(delay.percentile(share))),
+    ms(delay.max),
+    `${Math.round(busy * 100)} %`,
+    ((user + system) / 1e6 / seconds).toFixed(2),
+    spans === 0 ? '' : (size / MEBIBYTE).toFixed(0),
+    spans === 0 ? '' : Math.round(size / spans).toLocaleString('en'),
+  ]
+  console.log(`| ${cells.join(' | ')} |`)
+}
+
+/** Calls `produce` at `RATE` spans per second in small portions, as many agents side by side would. */
+async function paced(produce: (count: number) => void): Promise<number> {
+  const begin = performance.now()
+  let spans = 0
+  for (let now = begin; now - begin < SECONDS * 1000; now = performance.now()) {
+    const due = Math.floor(((now - begin) / 1000) * RATE) - spans
+    produce(due)
+    spans += due
+    await sleep(1)
+  }
+  return spans
+}
+
+function seconds(begin: number): number {
+  return (performance.now() - begin) / 1000
+}
+
+async function throughCore(
+  store: Store,
+  produce: (call: () => void, flush: () => Promise<unknown>) => Promise<number>,
+): Promise<Measured> {
+  const lightning = await start({ sinks: [storeSink(store)], drain: 60_000 })
+  const api: PluginApi = await runtimeApi(lightning)
+  const begin = performance.now()
+  const spans = await trace('bench', () =>
+    produce(
+      () => api.activity('llm', llmStart()).end(llmData()),
+      () => lightning.flush({ timeout: 60_000 }),
+    ),
+  )
+  const { dropped } = await lightning.flush({ timeout: 60_000 })
+  const elapsed = seconds(begin)
+  await lightning.shutdown()
+  if (dropped > 0) throw new Error(`${dropped} spans were dropped`)
+  return { seconds: elapsed, spans }
+}
+
+/** The span that core makes of the call above, as a pattern for those that go to the store directly. */
+async function pattern(): Promise<Span> {
+  const lightning = await start()
+  const api = await runtimeApi(lightning)
+  const { spans } = await record('pattern', () => api.activity('llm', llmStart()).end(llmData()))
+  await lightning.shutdown()
+  const span = spans.find(({ name }) => name === 'openai.chat.completion')
+  if (span === undefined) throw new Error('core recorded no span')
+  return span
+}
+
+const span = await pattern()
+let next = 0
+const copies = (count: number, rolloutId = 'ro-bench'): Span[] =>
+  Array.from({ length: count }, () => ({
+    ...span,
+    rolloutId,
+    spanId: (next++).toString(16).padStart(16, '0'),
+    attributes: { ...span.attributes, 'gen_ai.response.id': `chatcmpl-${next}` },
+  }))
+
+const bytes = JSON.stringify(spanToJSON(span)).length
+const memory = Math.round(totalmem() / 1024 ** 3)
+console.log(
+  `${process.version}, ${platform()} ${arch()}, ${cpus().length} × ${cpus()[0]?.model}, ${memory} GiB`,
+)
+console.log(`LLM spans of ${bytes} bytes as JSON, ${SECONDS} s each\n`)
+console.log(
+  '| | spans/s | loop delay p50 ms | p99 ms | max ms | loop busy | CPUs used | file MiB | bytes/span |',
+)
+console.log('|---|---:|---:|---:|---:|---:|---:|---:|---:|')
+
+await measure('nothing to do', async () => {
+  await sleep(SECONDS * 1000)
+  return { seconds: SECONDS, spans: 0 }
+})
+await measure(`making the spans only, ${RATE}/s`, async () => {
+  await paced((count) => void copies(count))
+  return { seconds: SECONDS, spans: 0 }
+})
+await measure(`store directly, ${RATE}/s`, async (store) => {
+  const begin = performance.now()
+  const waiting: Span[] = []
+  let writing = Promise.resolve()
+  const write = async (): Promise<void> => {
+    await store.addSpans(waiting.splice(0, BATCH), { createMissing: true })
+  }
+  const spans = await paced((count) => {
+    waiting.push(...copies(count))
+    if (waiting.length >= BATCH) writing = writing.then(write)
+  })
+  await writing
+  while (waiting.length > 0) await write()
+  return { seconds: seconds(begin), spans }
+})
+await measure('store directly, as fast as it goes', async (store) => {
+  const begin = performance.now()
+  let spans = 0
+  let before: Promise<unknown> = Promise.resolve()
+  while (seconds(begin) < SECONDS) {
+    const now = store.addSpans(copies(BATCH), { createMissing: true })
+    spans += BATCH
+    await before
+    before = now
+  }
+  await before
+  return { seconds: seconds(begin), spans }
+})
+await measure(`through core and its queue, ${RATE}/s`, (store) =>
+  throughCore(store, (call) =>
+    paced((count) => {
+      for (let i = 0; i < count; i++) call()
+    }),
+  ),
+)
+await measure('through core and its queue, as fast as it goes', (store) =>
+  throughCore(store, async (call, flush) => {
+    const begin = performance.now()
+    let spans = 0
+    while (seconds(begin) < SECONDS) {
+      for (let i = 0; i < 64; i++) call()
+      spans += 64
+      if (spans % 8192 === 0) await flush()
+      await new Promise(setImmediate)
+    }
+    return spans
+  }),
+)

@@ -1,0 +1,4 @@
+import { openStore } from '../src/index.ts'
+import { storeContract } from './contract.ts'
+
+storeContract('memory:', () => openStore('memory:'))

@@ -1,0 +1,6 @@
+import { join } from 'node:path'
+import { openStore } from '../src/index.ts'
+import { storeContract } from './contract.ts'
+import { folder } from './folder.ts'
+
+storeContract('sqlite:', () => openStore(`sqlite:${join(folder(), 'agl.db')}`))
