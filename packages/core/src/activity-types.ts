@@ -196,4 +196,6 @@ export interface Activity<K extends ActivityKind = ActivityKind> {
   end(data?: ActivityData[K]): void
   /** Ends with an error status. An abort is not an error: pass `finish` through `update` and use `end`. */
   fail(error: unknown): void
+  /** Ends as given up: what it waited for will never come. */
+  abandon(): void
 }

@@ -34,6 +34,7 @@ export class Unrecorded<K extends ActivityKind> implements Activity<K> {
   update(): void {}
   end(): void {}
   fail(): void {}
+  abandon(): void {}
 }
 
 export class OpenActivity<K extends ActivityKind = ActivityKind> implements Activity<K> {

@@ -1,1 +1,2 @@
-export {}
+export { instrument, openai } from './plugin.ts'
+export type { OpenAIOptions } from './plugin.ts'

@@ -1,0 +1,91 @@
+import type { LlmStart, Message, ToolCall, ToolDefinition } from '@agl/core'
+import { defined, fields, isFields, list, text, type Fields } from './guards.ts'
+
+/** Fields of a request that are not settings: they are recorded in other places, or not at all. */
+const NOT_SETTINGS: ReadonlySet<string> = new Set([
+  'messages',
+  'input',
+  'prompt',
+  'instructions',
+  'tools',
+  'functions',
+  'stream',
+  'suffix',
+  'prediction',
+  'echo_prompt',
+])
+
+/** The request's settings by their wire names, `0`, `false` and `''` included. */
+export function settings(body: Fields): Fields {
+  const result: Fields = {}
+  for (const key in body) {
+    const value = body[key]
+    if (value === undefined || value === null || NOT_SETTINGS.has(key)) continue
+    result[key] = value
+  }
+  return result
+}
+
+export function toolCalls(value: unknown): ToolCall[] | undefined {
+  const calls = list(value)
+  if (calls.length === 0) return undefined
+  return calls.map((item) => {
+    const call = fields(item)
+    const target = fields(call['function'] ?? call['custom'])
+    return defined<ToolCall>({
+      id: text(call['id']),
+      type: text(call['type']),
+      name: text(target['name']) ?? '',
+      arguments: text(target['arguments']) ?? text(target['input']) ?? '',
+    })
+  })
+}
+
+export function message(value: unknown): Message {
+  const item = fields(value)
+  const legacy = isFields(item['function_call'])
+    ? [{ type: 'function', function: item['function_call'] }]
+    : undefined
+  return defined<Message>({
+    role: text(item['role']) ?? 'user',
+    content: item['content'] ?? undefined,
+    toolCallId: text(item['tool_call_id']),
+    toolCalls: toolCalls(item['tool_calls'] ?? legacy),
+    name: text(item['name']),
+  })
+}
+
+export function tools(body: Fields): ToolDefinition[] | undefined {
+  const declared = [...list(body['tools']), ...list(body['functions'])]
+  if (declared.length === 0) return undefined
+  return declared.map((item) => {
+    const tool = fields(item)
+    const target = isFields(tool['function'])
+      ? tool['function']
+      : isFields(tool['custom'])
+        ? tool['custom']
+        : tool
+    return defined<ToolDefinition>({
+      name: text(target['name']) ?? text(tool['type']) ?? '',
+      description: text(target['description']),
+      parameters: target['parameters'] ?? undefined,
+    })
+  })
+}
+
+export function llmStart(
+  operation: LlmStart['operation'],
+  body: Fields,
+  messages: readonly Message[] | undefined,
+  baseURL: string | undefined,
+): LlmStart {
+  return defined<LlmStart>({
+    operation,
+    provider: 'OpenAI',
+    request: settings(body),
+    messages,
+    tools: tools(body),
+    streaming: body['stream'] === true,
+    baseURL,
+  })
+}
