@@ -1,5 +1,5 @@
 import type { Choice, LlmData, LlmStart, Message, ToolCall } from '@agl/core'
-import { responseOf, usageData, type Accumulator } from './chat.ts'
+import { responseOf, serverError, usageData, type Accumulator } from './chat.ts'
 import { defined, fields, isFields, list, text, type Fields } from './guards.ts'
 import { llmStart, message } from './request.ts'
 
@@ -75,10 +75,12 @@ export class ResponseAccumulator implements Accumulator {
   #done = false
   #text = ''
   readonly #items: Fields[] = []
+  #error: Fields | undefined
 
   add(event: unknown): boolean {
     if (!isFields(event)) return false
     const type = text(event['type']) ?? ''
+    if (type === 'error') this.#error = event
     if (isFields(event['response'])) this.#latest = event['response']
     if (type === 'response.completed' || type === 'response.incomplete' || type === 'response.failed')
       this.#done = true
@@ -89,13 +91,10 @@ export class ResponseAccumulator implements Accumulator {
     return delta !== ''
   }
 
-  /** The error that a `response.failed` event reports, which the client does not throw. */
+  /** The error of a `response.failed` or `error` event that the client does not throw. */
   failure(): Error | undefined {
-    const error = fields(this.#latest)['error']
-    if (!isFields(error)) return undefined
-    return Object.assign(new Error(text(error['message']) ?? 'the response failed'), {
-      name: 'ResponseFailed',
-    })
+    const error = this.#error ?? fields(this.#latest)['error']
+    return isFields(error) ? serverError(error) : undefined
   }
 
   data(): LlmData {
