@@ -98,7 +98,8 @@ class Handler {
     let ours = false
     response.once('close', () => {
       entry.aborted = !response.writableFinished && !ours && !gone.signal.aborted
-      gone.abort()
+      // Aborting builds an error with its stack, which answers that went out need not pay for.
+      if (!response.writableFinished) gone.abort()
       this.#open.delete(gone)
       if (this.#open.size === 0) for (const resolve of this.#waiting.splice(0)) resolve()
     })
