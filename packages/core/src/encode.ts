@@ -12,7 +12,7 @@ import type {
 } from './activity-types.ts'
 import { numbersOnly } from './capture.ts'
 import { flatten, OPERATION_INPUT, OPERATION_NAME, OPERATION_OUTPUT, sanitizeValue } from './semconv.ts'
-import type { Attributes, SpanCore, SpanStatus } from './types.ts'
+import type { Attributes, AttributeValue, SpanCore, SpanStatus } from './types.ts'
 
 /*
  * Activities become Agent Lightning's attributes here: pure functions, no clock, no ids. What is recorded of the
@@ -98,6 +98,14 @@ function jsonWithBigints(value: unknown): string {
   }
 }
 
+/** JSON has no NaN and no infinities: such a number becomes text, and in a list all of them do. */
+export function finite(value: AttributeValue): AttributeValue {
+  if (typeof value === 'number') return Number.isFinite(value) ? value : String(value)
+  if (!Array.isArray(value) || value.every((item) => typeof item !== 'number' || Number.isFinite(item)))
+    return value
+  return value.map(String)
+}
+
 /** Adds free attributes: nested values under dotted keys, lists kept or spelled out so that all stay legal. */
 export function putAll(into: Attributes, attributes: Record<string, unknown> | undefined): void {
   for (const key in attributes) {
@@ -115,7 +123,7 @@ function putNested(into: Attributes, key: string, value: unknown): void {
   if (value === undefined) return
   try {
     const flat = flatten({ [key]: value })
-    for (const name in flat) into[name] = sanitizeValue(flat[name])
+    for (const name in flat) into[name] = finite(sanitizeValue(flat[name]))
   } catch {
     put(into, key, value)
   }

@@ -11,7 +11,7 @@ export interface Lightning extends AsyncDisposable {
   /** Stops one plugin; its host behaves as before. */
   stop(name: string): Promise<void>
   resume(name: string): Promise<void>
-  /** Resolves when the sinks have acknowledged all spans so far, or fail at it, or after `timeout` ms. Never rejects. */
+  /** Resolves when sinks and exporters have acknowledged all spans so far, or fail at it, or after `timeout` ms. Never rejects. */
   flush(options?: { timeout?: number }): Promise<FlushResult>
   /** Hands all waiting spans to sinks that can write synchronously: for a process `exit` handler. */
   flushSync(): void

@@ -1,9 +1,17 @@
-import { trace as otel, type Attributes as OtelAttributes, type HrTime, type Link } from '@opentelemetry/api'
+import {
+  trace as otel,
+  type Attributes as OtelAttributes,
+  type HrTime,
+  type Link,
+  type TracerProvider,
+} from '@opentelemetry/api'
 import { type Context } from './context.ts'
-import { AglError } from './errors.ts'
+import { finite } from './encode.ts'
+import { AglError, logger } from './errors.ts'
 import type { LiveTrace } from './live-trace.ts'
+import { within } from './queue.ts'
 import { runtime, SCOPE } from './runtime.ts'
-import { sanitizeAttributes } from './semconv.ts'
+import { sanitizeValue } from './semconv.ts'
 import type { Attributes, SpanExporterLike, StatusCode } from './types.ts'
 
 const STATUS: readonly StatusCode[] = ['UNSET', 'OK', 'ERROR']
@@ -37,7 +45,7 @@ export interface LightningSpanProcessor {
  * provider. Spans outside any trace, and our own, are left alone.
  */
 export function lightningSpanProcessor(): LightningSpanProcessor {
-  const open = new WeakMap<object, { trace: LiveTrace; parentId: string | null }>()
+  const open = new WeakMap<object, Taken>()
   return {
     onStart(span, parentContext) {
       const current = runtime().current(parentContext)
@@ -51,29 +59,42 @@ export function lightningSpanProcessor(): LightningSpanProcessor {
       const entry = open.get(span)
       if (entry === undefined || !isForeignSpan(span)) return
       open.delete(span)
-      const { traceId, spanId } = span.spanContext()
-      entry.trace.add(
-        {
-          name: span.name,
-          attributes: legal(span.attributes),
-          status: {
-            statusCode: STATUS[span.status.code] ?? 'UNSET',
-            description: span.status.message ?? null,
-          },
-          startTime: seconds(span.startTime),
-          endTime: seconds(span.endTime),
-          events: span.events.map((event) => ({
-            name: event.name,
-            attributes: legal(event.attributes ?? {}),
-            timestamp: seconds(event.time),
-          })),
-        },
-        { traceId, spanId, parentId: entry.parentId },
-      )
+      try {
+        take(entry, span)
+      } catch (error) {
+        logger('agl:core').once('An OpenTelemetry span could not be recorded.', error)
+      }
     },
     forceFlush: () => Promise.resolve(),
     shutdown: () => Promise.resolve(),
   }
+}
+
+interface Taken {
+  trace: LiveTrace
+  parentId: string | null
+}
+
+function take({ trace, parentId }: Taken, span: ForeignSpan): void {
+  const { traceId, spanId } = span.spanContext()
+  trace.add(
+    {
+      name: span.name,
+      attributes: legal(span.attributes),
+      status: {
+        statusCode: STATUS[span.status.code] ?? 'UNSET',
+        description: span.status.message ?? null,
+      },
+      startTime: seconds(span.startTime),
+      endTime: seconds(span.endTime),
+      events: span.events.map((event) => ({
+        name: event.name,
+        attributes: legal(event.attributes ?? {}),
+        timestamp: seconds(event.time),
+      })),
+    },
+    { traceId, spanId, parentId },
+  )
 }
 
 function isForeignSpan(span: object): span is ForeignSpan {
@@ -86,35 +107,69 @@ function isForeignSpan(span: object): span is ForeignSpan {
 }
 
 function legal(attributes: OtelAttributes): Attributes {
-  const defined: Record<string, unknown> = {}
-  for (const key in attributes) if (attributes[key] !== undefined) defined[key] = attributes[key]
-  return sanitizeAttributes(defined)
+  const into: Attributes = {}
+  for (const key of Object.keys(attributes)) {
+    const value: unknown = attributes[key]
+    if (value !== undefined && value !== null) into[key] = finite(sanitizeValue(value))
+  }
+  return into
 }
 
 function seconds([whole, nanos]: HrTime): number {
   return whole + nanos / 1e9
 }
 
-/** Registers a provider that feeds `exporters`. Returns how to shut it down and take it away again. */
-export async function startExporters(exporters: readonly SpanExporterLike[]): Promise<() => Promise<void>> {
-  const sdk = await import('@opentelemetry/sdk-trace-base').catch((cause: unknown) => {
+/** A provider of ours that feeds `exporters`. Neither method rejects. */
+export interface Exporting {
+  flush(timeout: number): Promise<void>
+  /** Exports what is left and takes the provider away. */
+  stop(timeout: number): Promise<void>
+}
+
+/** Registers a provider that feeds `exporters`, made by whichever major of the SDK is installed. */
+export async function startExporters(exporters: readonly SpanExporterLike[]): Promise<Exporting> {
+  const provider = await makeProvider(exporters)
+  const attempt = async (work: Promise<void>, timeout: number): Promise<void> => {
+    try {
+      await within(work, timeout)
+    } catch (error) {
+      logger('agl:core').warn('An OpenTelemetry exporter failed; some of its spans are lost.', error)
+    }
+  }
+  if (!otel.setGlobalTracerProvider(provider)) {
+    throw new AglError(
+      'provider_conflict',
+      'An OpenTelemetry provider is registered already; drop "exporters" and add lightningSpanProcessor() to that provider.',
+    )
+  }
+  return {
+    flush: (timeout) => attempt(provider.forceFlush(), timeout),
+    stop: (timeout) => {
+      otel.disable()
+      return attempt(provider.shutdown(), timeout)
+    },
+  }
+}
+
+interface OwnProvider extends TracerProvider {
+  forceFlush(): Promise<void>
+  shutdown(): Promise<void>
+}
+
+async function makeProvider(exporters: readonly SpanExporterLike[]): Promise<OwnProvider> {
+  const ours = lightningSpanProcessor()
+  const two = await import('@opentelemetry/sdk-trace-base').catch(() => undefined)
+  if (two !== undefined) {
+    const processors = exporters.map((exporter) => new two.BatchSpanProcessor(exporter))
+    return new two.BasicTracerProvider({ spanProcessors: [ours, ...processors] })
+  }
+  const three = await import('@opentelemetry/sdk-trace').catch((cause: unknown) => {
     throw new AglError(
       'sdk_missing',
       'The option "exporters" needs OpenTelemetry\'s SDK; run: npm install @opentelemetry/sdk-trace-base',
       { cause },
     )
   })
-  const processors = exporters.map((exporter) => new sdk.BatchSpanProcessor(exporter))
-  const provider = new sdk.BasicTracerProvider({ spanProcessors: [lightningSpanProcessor(), ...processors] })
-  if (!otel.setGlobalTracerProvider(provider)) {
-    await provider.shutdown()
-    throw new AglError(
-      'provider_conflict',
-      'An OpenTelemetry provider is registered already; drop "exporters" and add lightningSpanProcessor() to that provider.',
-    )
-  }
-  return async () => {
-    otel.disable()
-    await provider.shutdown()
-  }
+  const processors = exporters.map((exporter) => new three.BatchSpanProcessor({ exporter }))
+  return new three.TracerProvider({ spanProcessors: [ours, ...processors] })
 }

@@ -90,10 +90,7 @@ export class SinkQueue {
     }
     this.#discard()
     try {
-      await Promise.race([
-        this.sink.close?.(),
-        new Promise((resolve) => setTimeout(resolve, timeout).unref?.()),
-      ])
+      await within(this.sink.close?.(), timeout)
     } catch (error) {
       this.#log.warn(`The sink "${this.sink.name}" failed to close.`, error)
     }
@@ -168,5 +165,16 @@ export function summary(queues: readonly SinkQueue[]): FlushResult {
   return {
     written: Math.min(...queues.map((queue) => queue.written)),
     dropped: Math.max(...queues.map((queue) => queue.dropped)),
+  }
+}
+
+/** Waits for `work`, at most `timeout` milliseconds. The timer keeps the process: an `await` must not end it. */
+export async function within(work: unknown, timeout: number): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const limit = new Promise((resolve) => (timer = setTimeout(resolve, timeout)))
+  try {
+    await Promise.race([work, limit])
+  } finally {
+    clearTimeout(timer)
   }
 }

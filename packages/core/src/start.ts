@@ -4,7 +4,7 @@ import { ensureContextManager, processSlot } from './context.ts'
 import { setLogLevels } from './errors.ts'
 import { HostFinder } from './hosts.ts'
 import type { Lightning } from './lightning.ts'
-import { startExporters } from './otel.ts'
+import { startExporters, type Exporting } from './otel.ts'
 import { Plugins } from './plugin.ts'
 import { SinkQueue, summary } from './queue.ts'
 import { runtime, type Runtime } from './runtime.ts'
@@ -21,23 +21,23 @@ export async function launch(given: Config): Promise<Lightning> {
   const finder = new HostFinder()
   const plugins = new Plugins(core, finder, config.strict ?? false)
   const removeContextManager = ensureContextManager()
-  let stopExporters: (() => Promise<void>) | undefined
-  const undo = async (): Promise<void> => {
+  let exporting: Exporting | undefined
+  const undo = async (timeout: number): Promise<void> => {
     await plugins.stopAll()
     finder.close()
-    await stopExporters?.()
+    await exporting?.stop(timeout)
     removeContextManager?.()
     configure(core, {})
   }
   try {
     configure(core, config)
-    if ((config.exporters?.length ?? 0) > 0) stopExporters = await startExporters(config.exporters ?? [])
+    if ((config.exporters?.length ?? 0) > 0) exporting = await startExporters(config.exporters ?? [])
     await plugins.install(config.plugins ?? [])
   } catch (error) {
-    await undo()
+    await undo(FLUSH_TIMEOUT)
     throw error
   }
-  return handle(core, plugins, undo)
+  return handle(core, plugins, exporting, undo)
 }
 
 function configure(core: Runtime, config: Config): void {
@@ -49,14 +49,19 @@ function configure(core: Runtime, config: Config): void {
   core.resource = { attributes, schemaUrl: '' }
 }
 
-function handle(core: Runtime, plugins: Plugins, undo: () => Promise<void>): Lightning {
+function handle(
+  core: Runtime,
+  plugins: Plugins,
+  exporting: Exporting | undefined,
+  undo: (timeout: number) => Promise<void>,
+): Lightning {
   const queues = core.queues
   let ending: Promise<FlushResult> | undefined
   const end = async (timeout: number): Promise<FlushResult> => {
     await plugins.stopAll()
     core.abandonAll()
     await Promise.all(queues.map((queue) => queue.close(timeout)))
-    await undo()
+    await undo(timeout)
     delete processSlot().lightning
     return summary(queues)
   }
@@ -65,7 +70,10 @@ function handle(core: Runtime, plugins: Plugins, undo: () => Promise<void>): Lig
     use: (plugin) => plugins.install([plugin]),
     stop: (name) => plugins.stop(name),
     resume: (name) => plugins.resume(name),
-    flush: ({ timeout = FLUSH_TIMEOUT } = {}) => core.flush(timeout),
+    flush: async ({ timeout = FLUSH_TIMEOUT } = {}) => {
+      const [result] = await Promise.all([core.flush(timeout), exporting?.flush(timeout)])
+      return result
+    },
     flushSync: () => {
       core.abandonAll()
       for (const queue of queues) queue.flushSync()

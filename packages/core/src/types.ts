@@ -141,7 +141,7 @@ export interface QueueOptions {
 
 /** The structural part of OpenTelemetry's `SpanExporter` that is used; any exporter of SDK 2.x or 3.x fits. */
 export interface SpanExporterLike {
-  export(spans: never[], resultCallback: (result: never) => void): void
+  export(spans: never[], resultCallback: (result: { code: number; error?: Error }) => void): void
   shutdown(): Promise<void>
   forceFlush?(): Promise<void>
 }
