@@ -30,7 +30,7 @@ const MESSAGES: Record<number, string> = {
 }
 
 /** The `error` object of a flavor. */
-export function errorObject(
+function errorObject(
   flavor: Flavor,
   status: number,
   message?: string,

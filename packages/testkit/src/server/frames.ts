@@ -16,7 +16,7 @@ export interface WireFrame {
 /** What becomes of a stream where a fault ends it without a word. */
 export type Ending = 'cut' | 'stall'
 
-export const DONE: WireFrame = { data: '[DONE]' }
+const DONE: WireFrame = { data: '[DONE]' }
 
 /** Reads a scripted frame. Objects with a `data` or `raw` of their own describe the frame, others are its data. */
 export function wireFrame(frame: Frame): WireFrame {

@@ -9,7 +9,7 @@ type Part =
   | { kind: 'call' | 'arguments'; call: number }
 
 /** What a parser makes of a token. No field: nothing to show. A text of `''` is half a character. */
-export interface Delta {
+interface Delta {
   text?: string
   reasoning?: string
   refusal?: string
@@ -27,7 +27,7 @@ export interface Step {
   delta: Delta
 }
 
-export interface ToolCall {
+interface ToolCall {
   id: string
   name: string
   arguments: string
