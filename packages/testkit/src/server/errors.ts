@@ -30,12 +30,7 @@ const MESSAGES: Record<number, string> = {
 }
 
 /** The `error` object of a flavor. */
-function errorObject(
-  flavor: Flavor,
-  status: number,
-  message?: string,
-  detail: ErrorDetail = {},
-): Json {
+function errorObject(flavor: Flavor, status: number, message?: string, detail: ErrorDetail = {}): Json {
   const shown = message ?? MESSAGES[status] ?? `The request failed with status ${status}.`
   const param = detail.param ?? null
   if (flavor === 'vllm') {
