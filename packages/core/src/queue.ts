@@ -1,6 +1,8 @@
 import { logger } from './errors.ts'
 import type { FlushResult, QueueOptions, Sink, Span, TraceRecord } from './types.ts'
 
+type Item = Span | TraceRecord
+
 const RETRY_FIRST = 100
 const RETRY_MOST = 5000
 
@@ -18,12 +20,16 @@ export class SinkQueue {
   readonly #interval: number
   readonly #batch: number
   readonly #log = logger('agl:sink')
-  #spans: Span[] = []
-  #traces: TraceRecord[] = []
-  #inFlight: { spans: Span[]; traces: TraceRecord[] } | undefined
+  /** In the order in which they came, so that a trace's end follows its last span. */
+  #items: Item[] = []
+  /** Items taken in, and items that are dealt with, since the start. */
+  #taken = 0
+  #done = 0
+  /** The items that are being written; they stay in the queue until they are acknowledged. */
+  #job: Item[] | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
   #failures = 0
-  #idle: (() => void)[] = []
+  #waiting: { until: number; resolve: () => void }[] = []
 
   constructor(sink: Sink, options: QueueOptions = {}) {
     this.sink = sink
@@ -33,44 +39,39 @@ export class SinkQueue {
   }
 
   push(span: Span): void {
-    if (this.#spans.length >= this.#size) {
-      this.dropped++
-      this.#log.once(
-        `The sink "${this.sink.name}" does not keep up; spans are being dropped. Raise queue.size or repair the sink.`,
-      )
-      return
-    }
-    this.#spans.push(span)
-    if (this.#timer === undefined && this.#inFlight === undefined) this.#schedule(this.#interval)
-    else if (this.#spans.length === this.#batch && this.#failures === 0) this.#schedule(0)
+    if (this.#items.length < this.#size) return this.#take(span)
+    this.dropped++
+    this.#log.once(
+      `The sink "${this.sink.name}" does not keep up; spans are being dropped. Raise queue.size or repair the sink.`,
+    )
   }
 
   pushTrace(record: TraceRecord): void {
-    this.#traces.push({ ...record })
-    if (this.#timer === undefined && this.#inFlight === undefined) this.#schedule(this.#interval)
+    this.#take({ ...record })
   }
 
-  /** Resolves when all that was pushed is acknowledged, when the sink fails at it, or after `timeout` milliseconds. */
-  flush(timeout: number): Promise<void> {
-    if (this.#inFlight === undefined && this.#spans.length === 0 && this.#traces.length === 0)
-      return Promise.resolve()
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, timeout)
-      this.#idle.push(() => {
-        clearTimeout(timer)
-        resolve()
-      })
-      if (this.#inFlight === undefined) this.#schedule(0)
-    })
+  #take(item: Item): void {
+    this.#items.push(item)
+    this.#taken++
+    if (this.#job !== undefined) return
+    if (this.#timer === undefined) this.#schedule(this.#interval)
+    else if (this.#items.length === this.#batch && this.#failures === 0) this.#schedule(0)
+  }
+
+  /** Resolves when all that was pushed so far is acknowledged, when the sink fails at it, or after `timeout` milliseconds. */
+  async flush(timeout: number): Promise<void> {
+    if (this.#items.length === 0) return
+    const until = this.#taken
+    const reached = new Promise<void>((resolve) => this.#waiting.push({ until, resolve }))
+    if (this.#job === undefined) this.#schedule(0)
+    await within(reached, timeout)
   }
 
   flushSync(): void {
-    if (this.sink.writeSync === undefined) return
-    const spans = [...(this.#inFlight?.spans ?? []), ...this.#spans]
-    const traces = [...(this.#inFlight?.traces ?? []), ...this.#traces]
-    if (spans.length === 0 && traces.length === 0) return
+    if (this.sink.writeSync === undefined || this.#items.length === 0) return
+    const spans = this.#items.filter(isSpan)
     try {
-      this.sink.writeSync(spans, traces)
+      this.sink.writeSync(spans, this.#items.filter(isTrace))
       this.written += spans.length
       this.#discard()
     } catch (error) {
@@ -83,7 +84,7 @@ export class SinkQueue {
 
   async close(timeout: number): Promise<void> {
     await this.flush(timeout)
-    const lost = (this.#inFlight?.spans.length ?? 0) + this.#spans.length
+    const lost = this.#items.filter(isSpan).length
     if (lost > 0) {
       this.dropped += lost
       this.#log.warn(`The sink "${this.sink.name}" never took ${lost} spans; they are lost.`)
@@ -99,9 +100,8 @@ export class SinkQueue {
   #discard(): void {
     clearTimeout(this.#timer)
     this.#timer = undefined
-    this.#spans = []
-    this.#traces = []
-    this.#inFlight = undefined
+    this.#job = undefined
+    this.#advance(this.#items.length)
   }
 
   /**
@@ -118,45 +118,48 @@ export class SinkQueue {
   }
 
   async #run(): Promise<void> {
-    if (this.#inFlight !== undefined) return
-    while (this.#spans.length > 0 || this.#traces.length > 0) {
-      const whole = this.#spans.length <= this.#batch
-      const job = {
-        spans: this.#spans.splice(0, this.#batch),
-        traces: whole ? this.#traces.splice(0) : this.#begun(),
-      }
-      this.#inFlight = job
+    if (this.#job !== undefined) return
+    while (this.#items.length > 0) {
+      const job = this.#items.slice(0, this.#batch)
+      const spans = job.filter(isSpan)
+      this.#job = job
       try {
-        const refused = (await this.sink.write(job.spans, job.traces))?.dropped ?? 0
-        if (this.#inFlight !== job) return
-        this.written += job.spans.length - refused
+        const refused = (await this.sink.write(spans, job.filter(isTrace)))?.dropped ?? 0
+        if (this.#job !== job) return
+        this.written += spans.length - refused
         this.dropped += refused
         this.#failures = 0
-        this.#inFlight = undefined
+        this.#advance(job.length)
       } catch (error) {
-        if (this.#inFlight !== job) return
-        this.#inFlight = undefined
-        this.#spans.unshift(...job.spans)
-        this.#traces.unshift(...job.traces)
+        if (this.#job !== job) return
+        this.#job = undefined
         this.#log.once(`The sink "${this.sink.name}" cannot write; spans wait and it is tried again.`, error)
         this.#schedule(Math.min(RETRY_FIRST * 2 ** this.#failures++, RETRY_MOST), true)
-        this.#settle()
-        return
+        return this.#settle(Number.POSITIVE_INFINITY)
       }
     }
-    this.#settle()
+    this.#job = undefined
   }
 
-  /** Of a batch that leaves spans behind, only the beginnings may go: an end comes after its last span. */
-  #begun(): TraceRecord[] {
-    const begun = this.#traces.filter((record) => record.endTime === null)
-    this.#traces = this.#traces.filter((record) => record.endTime !== null)
-    return begun
+  #advance(count: number): void {
+    this.#items.splice(0, count)
+    this.#done += count
+    this.#settle(this.#done)
   }
 
-  #settle(): void {
-    for (const resolve of this.#idle.splice(0)) resolve()
+  #settle(done: number): void {
+    const due = this.#waiting.filter(({ until }) => until <= done)
+    this.#waiting = this.#waiting.filter(({ until }) => until > done)
+    for (const { resolve } of due) resolve()
   }
+}
+
+function isSpan(item: Item): item is Span {
+  return 'spanId' in item
+}
+
+function isTrace(item: Item): item is TraceRecord {
+  return !isSpan(item)
 }
 
 /** Sums up several sinks: written by all of them, dropped by the worst of them. */

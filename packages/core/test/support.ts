@@ -1,6 +1,5 @@
 import { spawn } from 'node:child_process'
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -97,8 +96,7 @@ const core = fileURLToPath(new URL('..', import.meta.url))
 
 /** Links a dependency of the core, or the core itself, into the `node_modules` of `folder`. */
 export function link(folder: string, dependency: string): void {
-  const manifest = createRequire(import.meta.url).resolve(`${dependency}/package.json`)
-  const target = dependency === '@agl/core' ? core : dirname(manifest)
+  const target = dependency === '@agl/core' ? core : join(core, 'node_modules', dependency)
   const path = join(folder, 'node_modules', dependency)
   mkdirSync(dirname(path), { recursive: true })
   symlinkSync(realpathSync(target), path, 'junction')
