@@ -1,8 +1,8 @@
 import { AglError, type Span, type SpanJSON, spanFromJSON } from '@agl/core'
 import { type NewRollout, type Transport, now } from './engine.ts'
-import { Pace, inSteps, steps } from './pace.ts'
+import { Pace, pipeline, steps } from './pace.ts'
 import { selectRollouts, selectSpans } from './query.ts'
-import { compact, refusal } from './row.ts'
+import { portions } from './row.ts'
 import type {
   AddSpansOptions,
   AddedSpans,
@@ -63,9 +63,9 @@ export class LocalStore implements Store {
   addSpans(spans: readonly Span[], options: AddSpansOptions = {}): Promise<AddedSpans> {
     return this.#run(async () => {
       const sum: AddedSpans = { added: 0, duplicates: 0, refused: [] }
-      await inSteps(spans, async (step) => {
-        const { accepted, refused } = sift(step, options)
+      await pipeline(portions(spans, options), async ({ accepted, refused }) => {
         sum.refused.push(...refused)
+        if (accepted.length === 0) return
         const result = await this.transport.call('addSpans', accepted, options)
         sum.added += result.added
         sum.duplicates += result.duplicates
@@ -139,21 +139,6 @@ export function newRollout(request: StartRollout): NewRollout {
     startTime: request.startTime ?? now(),
     status: request.status ?? 'preparing',
   }
-}
-
-/** Parts `spans` into those that can be stored, ready to be sent, and the others. */
-export function sift(
-  spans: readonly Span[],
-  options: AddSpansOptions,
-): { accepted: Span[]; refused: AddedSpans['refused'] } {
-  const accepted: Span[] = []
-  const refused: AddedSpans['refused'] = []
-  for (const span of spans) {
-    const reason = refusal(span, options)
-    if (reason === undefined) accepted.push(compact(span))
-    else refused.push({ spanId: span.spanId, reason })
-  }
-  return { accepted, refused }
 }
 
 function parse(text: string): Span {

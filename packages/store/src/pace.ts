@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
 
-/** Items per step: small enough that no step holds up the agent, large enough that a step's own cost does not show. */
+/** Items that are read in one step: few enough that many of them do not hold up the agent. */
 const STEP = 64
 /** Steps on their way at once: memory stays bounded however much there is to do. */
 const AT_ONCE = 8
@@ -22,15 +22,12 @@ export function* steps<T>(items: readonly T[]): Generator<readonly T[]> {
   for (let start = 0; start < items.length; start += STEP) yield items.slice(start, start + STEP)
 }
 
-/** Hands out `items` in steps, in order, several on their way at once. After a failure no further step begins. */
-export async function inSteps<T>(
-  items: readonly T[],
-  work: (step: readonly T[]) => Promise<void>,
-): Promise<void> {
+/** Does `work` on each step, in order, several on their way at once. After a failure no further step begins. */
+export async function pipeline<T>(all: Iterable<T>, work: (step: T) => Promise<void>): Promise<void> {
   const pace = new Pace()
   const running = new Set<Promise<void>>()
   const failures: unknown[] = []
-  for (const step of steps(items)) {
+  for (const step of all) {
     const task: Promise<void> = work(step)
       .catch((error: unknown) => void failures.push(error))
       .finally(() => running.delete(task))

@@ -25,7 +25,7 @@ export function toRow(span: Span, sequenceId: number): SpanRow {
  * Why a span can never be stored, or undefined where it can. Python's side refuses a whole batch for one value that
  * is not of Agent Lightning's types, so such a value must not get in.
  */
-export function refusal(span: Span, options: AddSpansOptions): string | undefined {
+function refusal(span: Span, options: AddSpansOptions): string | undefined {
   for (const key of ['rolloutId', 'attemptId', 'traceId', 'spanId', 'name'] as const) {
     if (typeof span[key] !== 'string' || span[key] === '') return `its ${key} is not a text`
   }
@@ -62,8 +62,50 @@ function isLegal(value: AttributeValue | undefined): boolean {
   )
 }
 
+/** Spans that travel and are written together, and those that never will be. */
+export interface Portion {
+  accepted: Span[]
+  refused: { spanId: string; reason: string }[]
+}
+
+/** Most spans in a portion, and most bytes, roughly: one takes this thread about a millisecond to send. */
+const MOST_SPANS = 256
+const MOST_BYTES = 1024 * 1024
+
+/** Checks `spans` and parts them into portions. */
+export function* portions(spans: readonly Span[], options: AddSpansOptions): Generator<Portion> {
+  let portion: Portion = { accepted: [], refused: [] }
+  let bytes = 0
+  for (const span of spans) {
+    const reason = refusal(span, options)
+    if (reason !== undefined) {
+      portion.refused.push({ spanId: span.spanId, reason })
+      continue
+    }
+    portion.accepted.push(compact(span))
+    bytes += weight(span.attributes)
+    if (portion.accepted.length < MOST_SPANS && bytes < MOST_BYTES) continue
+    yield portion
+    portion = { accepted: [], refused: [] }
+    bytes = 0
+  }
+  if (portion.accepted.length + portion.refused.length > 0) yield portion
+}
+
+/** What most of a span's size comes from. */
+function weight(attributes: Attributes): number {
+  let bytes = 0
+  for (const key in attributes) {
+    const value = attributes[key]
+    if (typeof value === 'string') bytes += value.length
+    else if (value instanceof Int32Array) bytes += value.byteLength
+    else if (Array.isArray(value)) bytes += value.length * 8
+  }
+  return bytes
+}
+
 /** The span without what its token ids are only a window of: sent to another thread, the whole of it would be copied. */
-export function compact(span: Span): Span {
+function compact(span: Span): Span {
   let attributes: Attributes | undefined
   for (const key in span.attributes) {
     const value = span.attributes[key]

@@ -1,5 +1,6 @@
 import type { Sink, TraceRecord } from '@agl/core'
-import { LocalStore, newRollout, sift } from './local.ts'
+import { LocalStore, newRollout } from './local.ts'
+import { portions } from './row.ts'
 import type { AttemptUpdate, Rollout, StartRollout, Store } from './types.ts'
 
 /**
@@ -42,7 +43,7 @@ export function storeSink(store: Store): Sink {
         for (const trace of unseen(traces)) {
           opened(trace, engine.startRollout(newRollout(beginning(trace))))
         }
-        engine.addSpans(sift(spans, {}).accepted, { createMissing: true })
+        for (const { accepted } of portions(spans, {})) engine.addSpans(accepted, { createMissing: true })
         for (const trace of finished(traces))
           engine.updateAttempt(trace.rolloutId, trace.attemptId, ending(trace))
       })

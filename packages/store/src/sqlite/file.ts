@@ -6,6 +6,7 @@ import { BUSY_TIMEOUT, storeError } from './errors.ts'
 import { APPLICATION_ID, MIGRATIONS } from './schema.ts'
 
 const MEBIBYTE = 1024 * 1024
+const PAGE = 32 * 1024
 
 /** Opens the store file at `path`, made and brought up to date where needed, or says in one sentence why not. */
 export function openFile(path: string): DatabaseSync {
@@ -76,7 +77,7 @@ function check(db: DatabaseSync, path: string): number {
  * flushes from setting the pace.
  */
 function prepare(db: DatabaseSync, path: string): void {
-  db.exec('PRAGMA page_size = 16384')
+  db.exec(`PRAGMA page_size = ${PAGE}`)
   if (pragma(db, 'journal_mode = WAL') !== 'wal') {
     throw new AglError(
       'store_unavailable',
@@ -85,7 +86,7 @@ function prepare(db: DatabaseSync, path: string): void {
   }
   db.exec(`
     PRAGMA synchronous = NORMAL;
-    PRAGMA wal_autocheckpoint = ${(16 * MEBIBYTE) / 16384};
+    PRAGMA wal_autocheckpoint = ${(16 * MEBIBYTE) / PAGE};
     PRAGMA journal_size_limit = ${64 * MEBIBYTE};
   `)
   // Asks for the write lock at once: this is also where a file that cannot be written shows.
