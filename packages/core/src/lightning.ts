@@ -14,7 +14,7 @@ export interface Lightning extends AsyncDisposable {
   /** Resolves when sinks and exporters have acknowledged all spans so far, or fail at it, or after `timeout` ms. Never rejects. */
   flush(options?: { timeout?: number }): Promise<FlushResult>
   /** Hands all waiting spans to sinks that can write synchronously: for a process `exit` handler. */
-  flushSync(): void
+  flushSync(): FlushResult
   /** Flushes, stops all plugins in reverse order, closes the sinks. */
   shutdown(options?: { timeout?: number }): Promise<FlushResult>
   /** Spans of the most recently finished trace, in end order. For scripts; use `record` where traces run side by side. */

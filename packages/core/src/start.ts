@@ -77,6 +77,7 @@ function handle(
     flushSync: () => {
       core.abandonAll()
       for (const queue of queues) queue.flushSync()
+      return summary(queues)
     },
     shutdown: ({ timeout = FLUSH_TIMEOUT } = {}) => (ending ??= end(timeout)),
     lastTrace: () => [...core.last],
