@@ -279,8 +279,24 @@ function putChoice(into: Attributes, choice: Choice, options: { content: boolean
 
 function putLogprobs(into: Attributes, key: string, value: unknown, tokens: boolean): void {
   if (value === undefined || value === null) return
-  const text = json(value)
-  into[key] = tokens ? text : numbersOnly(text)
+  if (tokens) later(into, key, () => json(value))
+  else into[key] = numbersOnly(json(value))
+}
+
+/**
+ * Writes JSON of hundreds of log probabilities when a sink first reads it, not while the agent waits. Nobody changes
+ * these lists: they are the client's parsed answer.
+ */
+function later(into: Attributes, key: string, make: () => string): void {
+  let text: string | undefined
+  Object.defineProperty(into, key, {
+    get: () => (text ??= make()),
+    set: (value: string) => {
+      text = value
+    },
+    enumerable: true,
+    configurable: true,
+  })
 }
 
 function putTokens(into: Attributes, tokens: TokenIds): void {

@@ -6,6 +6,7 @@ import type { Host, Plugin, PluginApi, PluginState, PluginStatus } from './types
 type Wrap = (original: (...args: unknown[]) => unknown) => (...args: unknown[]) => unknown
 
 interface Patch {
+  target: object
   original: (...args: unknown[]) => unknown
   replacement: (...args: unknown[]) => unknown
   wrapper: (...args: unknown[]) => unknown
@@ -13,6 +14,8 @@ interface Patch {
   active: boolean
   installed: boolean
 }
+
+const wrappers = new WeakMap<object, Patch>()
 
 interface Entry {
   plugin: Plugin
@@ -226,10 +229,19 @@ function patch(patches: Entry['patches'], target: object, key: PropertyKey, wrap
   const done = entry
   return () => {
     done.active = false
-    if (Object.getOwnPropertyDescriptor(target, key)?.value !== done.wrapper) return
-    done.installed = false
-    if (done.descriptor === undefined) Reflect.deleteProperty(target, key)
-    else Object.defineProperty(target, key, done.descriptor)
+    unwind(target, key)
+  }
+}
+
+/** Takes away stopped wrappers of ours from the top; those of other plugins may lie below one another. */
+function unwind(target: object, key: PropertyKey): void {
+  for (;;) {
+    const top: unknown = Object.getOwnPropertyDescriptor(target, key)?.value
+    const entry = isFunction(top) ? wrappers.get(top) : undefined
+    if (entry === undefined || entry.active || entry.target !== target) return
+    entry.installed = false
+    if (entry.descriptor === undefined) Reflect.deleteProperty(target, key)
+    else Object.defineProperty(target, key, entry.descriptor)
   }
 }
 
@@ -238,6 +250,7 @@ function install(target: object, key: PropertyKey, wrap: Wrap): Patch {
   if (!isFunction(original)) throw new TypeError(`${String(key)} is not a function`)
   const descriptor = Object.getOwnPropertyDescriptor(target, key)
   const entry: Patch = {
+    target,
     original,
     replacement: wrap(original),
     // `arguments` is handed on as it is: a stopped wrapper allocates nothing.
@@ -248,8 +261,8 @@ function install(target: object, key: PropertyKey, wrap: Wrap): Patch {
     active: true,
     installed: true,
   }
-  Object.defineProperty(entry.wrapper, 'name', { value: original.name, configurable: true })
-  Object.defineProperty(entry.wrapper, 'length', { value: original.length, configurable: true })
+  Object.defineProperties(entry.wrapper, Object.getOwnPropertyDescriptors(original))
+  wrappers.set(entry.wrapper, entry)
   Object.defineProperty(target, key, {
     value: entry.wrapper,
     writable: descriptor?.writable ?? true,

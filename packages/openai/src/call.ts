@@ -210,19 +210,21 @@ function watch(iterator: Fields, watcher: Watcher): void {
       // A payload that our reading trips over is no concern of the consumer.
     }
   }
+  const chunk = watcher.chunk
   const onResult = (result: unknown): void => {
+    // Runs for every chunk: no closure, no spread, nothing kept.
     try {
-      if (!isFields(result) || result['done'] === true) safely(() => watcher.done())
-      else watcher.chunk(result['value'])
+      if (isFields(result) && result['done'] === false) chunk(result['value'])
+      else safely(() => watcher.done())
     } catch {
-      // As above; without a closure, since this runs for every chunk.
+      // As above.
     }
   }
   const onError = (error: unknown): void => safely(() => watcher.failed(error))
   const { next, return: close, throw: raise } = iterator
   if (typeof next !== 'function') return
-  define(iterator, 'next', function (this: unknown, ...args: unknown[]): unknown {
-    const promise: unknown = Reflect.apply(next, iterator, args)
+  define(iterator, 'next', function (this: unknown, value: unknown): unknown {
+    const promise: unknown = arguments.length === 0 ? next.call(iterator) : next.call(iterator, value)
     if (promise instanceof Promise) promise.then(onResult, onError)
     return promise
   })
