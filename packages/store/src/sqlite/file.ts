@@ -13,7 +13,9 @@ export function openFile(path: string): DatabaseSync {
   try {
     mkdirSync(dirname(path), { recursive: true })
     // Looked at through a connection that cannot write, so that a file that is not for us stays as it is.
-    if (size(path) > 0) using(open(path, true), (db) => check(db, path))
+    const found = statSync(path, { throwIfNoEntry: false })
+    if (found?.isDirectory() === true) throw isFolder(path)
+    if (found !== undefined && found.size > 0) using(open(path, true), (db) => check(db, path))
     const db = open(path, false)
     try {
       prepare(db, path)
@@ -41,8 +43,8 @@ function using(db: DatabaseSync, use: (db: DatabaseSync) => void): void {
   }
 }
 
-function size(path: string): number {
-  return statSync(path, { throwIfNoEntry: false })?.size ?? 0
+function isFolder(path: string): AglError {
+  return new AglError('store_unavailable', `The store's path ${path} is a folder; choose a path to a file.`)
 }
 
 function pragma(db: DatabaseSync, name: string): SQLOutputValue | undefined {

@@ -1,0 +1,195 @@
+import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs'
+import { basename, dirname, join, relative } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { describe, expect, it } from 'vitest'
+import { openStore } from '../src/index.ts'
+import { folder } from './folder.ts'
+import { run } from './processes.ts'
+import { llmSpan } from './spans.ts'
+
+/** Runs `statements` on the file as any SQLite program would. */
+function sql(file: string, ...statements: string[]): void {
+  const db = new DatabaseSync(file)
+  for (const statement of statements) db.exec(statement)
+  db.close()
+}
+
+function pragma(file: string, name: string): unknown {
+  const db = new DatabaseSync(file, { readOnly: true })
+  try {
+    return Object.values(db.prepare(`PRAGMA ${name}`).get() ?? {})[0]
+  } finally {
+    db.close()
+  }
+}
+
+async function refusal(url: string): Promise<{ code: string; message: string }> {
+  try {
+    await (await openStore(url)).close()
+  } catch (error) {
+    expect(error).toMatchObject({ code: expect.any(String), message: expect.stringMatching(/^[A-Z].*\.$/) })
+    return Object(error)
+  }
+  throw new Error(`${url} was opened`)
+}
+
+describe('a store URL', () => {
+  it('names a file relative to the working directory', async () => {
+    const file = join(folder(), 'agl.db')
+    const store = await openStore(`sqlite:${relative(process.cwd(), file)}`)
+    await store.close()
+    expect(existsSync(file)).toBe(true)
+  })
+
+  it('may have the two slashes before an absolute path that other programs write', async () => {
+    const file = join(folder(), 'agl.db')
+    await (await openStore(`sqlite://${file}`)).close()
+    expect(existsSync(file)).toBe(true)
+  })
+
+  it.each([
+    ['agl.db', 'write "sqlite:agl.db"'],
+    ['sqlite:', 'names no file'],
+    ['sqlite::memory:', 'use "memory:"'],
+    ['sqlite://agl.db', 'could mean two files'],
+    ['mysql://somebody:secret@host/db', 'begins with "mysql:"'],
+    ['memory', 'names no kind of store'],
+    ['', 'names no kind of store'],
+  ])('that is not understood is refused with what to write: %s', async (url, hint) => {
+    const { code, message } = await refusal(url)
+    expect(code).toBe('usage')
+    expect(message).toContain(hint)
+    expect(message).not.toContain('secret')
+  })
+})
+
+describe('opening a SQLite file', () => {
+  it('makes it, its folders and its schema', async () => {
+    const file = join(folder(), 'deep', 'er', 'agl.db')
+    await (await openStore(`sqlite:${file}`)).close()
+    // Nothing is left beside the file once nobody has it open.
+    expect(readdirSync(dirname(file))).toEqual([basename(file)])
+    expect(pragma(file, 'user_version')).toBe(1)
+    expect(pragma(file, 'journal_mode')).toBe('wal')
+  })
+
+  it('takes an empty file for a new one', async () => {
+    const file = join(folder(), 'agl.db')
+    writeFileSync(file, '')
+    await (await openStore(`sqlite:${file}`)).close()
+    expect(pragma(file, 'user_version')).toBe(1)
+  })
+
+  it('finds again what was stored, and goes on counting', async () => {
+    const url = `sqlite:${join(folder(), 'agl.db')}`
+    for (const _ of [1, 2]) {
+      await using store = await openStore(url)
+      await store.addSpans([llmSpan()], { createMissing: true })
+    }
+    await using store = await openStore(url)
+    const { items } = await store.querySpans({ rolloutId: 'ro-1' })
+    expect(items.map(({ sequenceId }) => sequenceId)).toEqual([1, 2])
+  })
+
+  it('refuses a newer schema, naming both versions, and leaves the file as it is', async () => {
+    const file = join(folder(), 'agl.db')
+    await (await openStore(`sqlite:${file}`)).close()
+    sql(file, 'PRAGMA user_version = 7', 'CREATE TABLE novelty (id)')
+    const before = { bytes: readFileSync(file), modified: statSync(file).mtimeMs }
+    expect(await refusal(`sqlite:${file}`)).toMatchObject({
+      code: 'store_schema',
+      message: `The store file ${file} has schema version 7 and this @agl/store knows versions up to 1; upgrade @agl/store, or choose another path.`,
+    })
+    expect({ bytes: readFileSync(file), modified: statSync(file).mtimeMs }).toEqual(before)
+  })
+
+  it('refuses a newer schema whose writer was killed, and leaves file and log as they are', async () => {
+    const path = folder()
+    const file = join(path, 'agl.db')
+    await (await openStore(`sqlite:${file}`)).close()
+    const newer = new DatabaseSync(file)
+    newer.exec('PRAGMA wal_autocheckpoint = 0')
+    newer.exec('PRAGMA user_version = 7')
+    const copy = join(path, 'copy.db')
+    const before = ['', '-wal'].map((ending) => {
+      const bytes = readFileSync(file + ending)
+      writeFileSync(copy + ending, bytes)
+      return bytes
+    })
+    newer.close()
+    expect((await refusal(`sqlite:${copy}`)).code).toBe('store_schema')
+    expect(['', '-wal'].map((ending) => readFileSync(copy + ending))).toEqual(before)
+  })
+
+  it('refuses another program’s database and leaves it as it is', async () => {
+    const file = join(folder(), 'other.db')
+    sql(file, 'CREATE TABLE customers (id)', 'INSERT INTO customers VALUES (1)')
+    const before = readFileSync(file)
+    const { code, message } = await refusal(`sqlite:${file}`)
+    expect(code).toBe('store_unavailable')
+    expect(message).toContain(`${file} is a database of another program; choose another path`)
+    expect(readFileSync(file)).toEqual(before)
+  })
+
+  it('refuses a file that is no database and leaves it as it is', async () => {
+    const file = join(folder(), 'notes.txt')
+    writeFileSync(file, 'Not a database, but long enough to have a header. '.repeat(20))
+    const before = readFileSync(file)
+    const { code, message } = await refusal(`sqlite:${file}`)
+    expect(code).toBe('store_unavailable')
+    expect(message).toContain(`${file} is not a SQLite database; choose another path`)
+    expect(readFileSync(file)).toEqual(before)
+  })
+
+  it('refuses a damaged file', async () => {
+    const file = join(folder(), 'agl.db')
+    await (await openStore(`sqlite:${file}`)).close()
+    const bytes = readFileSync(file)
+    writeFileSync(file, bytes.fill(0xff, 100, 8000))
+    const { code, message } = await refusal(`sqlite:${file}`)
+    expect(code).toBe('store_unavailable')
+    expect(message).toContain(file)
+  })
+
+  it('refuses a folder', async () => {
+    const path = folder()
+    const { code, message } = await refusal(`sqlite:${path}`)
+    expect(code).toBe('store_unavailable')
+    expect(message).toContain(`The store's path ${path} is a folder; choose a path to a file.`)
+  })
+
+  it('refuses a path through a file', async () => {
+    const file = join(folder(), 'file')
+    writeFileSync(file, '')
+    const { code, message } = await refusal(`sqlite:${join(file, 'agl.db')}`)
+    expect(code).toBe('store_unavailable')
+    expect(message).toContain(`The store file ${join(file, 'agl.db')} cannot be opened or created`)
+  })
+})
+
+describe('without the right to write', () => {
+  // Who may do everything would not notice: as such a user, the program runs as nobody.
+  const nobody = process.getuid?.() === 0 ? { uid: 65_534 } : {}
+
+  it('a folder is refused', async () => {
+    const path = join(folder(), 'locked')
+    mkdirSync(path)
+    chmodSync(dirname(path), 0o755)
+    chmodSync(path, 0o555)
+    const { lines, errors } = await run('open.ts', [`sqlite:${join(path, 'sub', 'agl.db')}`], nobody).end()
+    expect({ lines, errors }).toEqual({ lines: [expect.stringContaining('store_unavailable: ')], errors: '' })
+    expect(lines[0]).toContain(`The store file ${join(path, 'sub', 'agl.db')} cannot be written`)
+    expect(lines[0]).toMatch(/choose another path\.$/)
+  })
+
+  it('a file is refused', async () => {
+    const path = folder()
+    const file = join(path, 'agl.db')
+    await (await openStore(`sqlite:${file}`)).close()
+    chmodSync(path, 0o777)
+    chmodSync(file, 0o444)
+    const { lines, errors } = await run('open.ts', [`sqlite:${file}`], nobody).end()
+    expect({ lines, errors }).toEqual({ lines: [expect.stringContaining('store_unavailable: ')], errors: '' })
+    expect(lines[0]).toContain(`The store file ${file} cannot be written`)
+  })
+})
