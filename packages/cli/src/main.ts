@@ -1,0 +1,145 @@
+import { readFileSync } from 'node:fs'
+import { cac } from 'cac'
+import { CliError, messageOf, usage } from './errors.ts'
+
+const CONFIG = [
+  '--config <file>',
+  'The agl.config file (default: the nearest in this folder or above)',
+] as const
+const STORE = ['--store <url>', 'Where the spans are, as sqlite:FILE (default: sqlite:.agl/agl.db)'] as const
+const JSON_OPTION = ['--json', 'Print JSON'] as const
+
+type Options = Readonly<Record<string, unknown>>
+
+/** Runs the command line `argv` (without node and the script) and sets the exit code. */
+export async function main(argv: readonly string[]): Promise<void> {
+  const { head, rest } = splitRun(argv)
+  try {
+    const cli = commands(rest)
+    cli.parse(['node', 'agl', ...head], { run: false })
+    if (cli.options['help'] === true || cli.options['version'] === true) return
+    if (cli.matchedCommand === undefined) {
+      const [unknown] = head.filter((argument) => !argument.startsWith('-'))
+      if (unknown === undefined && head.length === 0) cli.outputHelp()
+      throw usage(
+        unknown === undefined
+          ? 'No command was given; see agl --help.'
+          : `There is no command "${unknown}"; see agl --help.`,
+      )
+    }
+    await cli.runMatchedCommand()
+  } catch (error) {
+    report(error, head.includes('--verbose'))
+  }
+}
+
+/** What follows the program of `agl run` is the program's own, options included. */
+function splitRun(argv: readonly string[]): { head: readonly string[]; rest: readonly string[] } {
+  const start = argv.findIndex((argument) => !argument.startsWith('-'))
+  if (argv[start] !== 'run') return { head: argv, rest: [] }
+  let index = start + 1
+  for (; index < argv.length; index++) {
+    const argument = argv[index] ?? ''
+    if (argument === '--')
+      return {
+        head: [...argv.slice(0, index), ...argv.slice(index + 1, index + 2)],
+        rest: argv.slice(index + 2),
+      }
+    if (!argument.startsWith('-')) break
+    if (['--config', '--store', '--name'].includes(argument)) index++
+  }
+  return { head: argv.slice(0, index + 1), rest: argv.slice(index + 1) }
+}
+
+function commands(rest: readonly string[]): ReturnType<typeof cac> {
+  const cli = cac('agl')
+  cli.option('--verbose', 'Print the stack of an error')
+  cli
+    .command('run <file>', 'Run a program with the plugins of agl.config active, in one trace')
+    .usage('run [options] FILE [args…]')
+    .option(...CONFIG)
+    .option(...STORE)
+    .option('--name <name>', 'What to call the trace (default: the name of the file)')
+    .option('--quiet', 'Say nothing but errors')
+    .example('  agl run --name nightly app.ts --input data.json')
+    .action(async (file: string, options: Options) => {
+      const { run } = await import('./commands/run.ts')
+      await run(file, rest, {
+        config: text(options, 'config'),
+        store: text(options, 'store'),
+        name: text(options, 'name'),
+        quiet: options['quiet'] === true,
+      })
+    })
+  cli
+    .command('doctor', 'Tell which plugins are active, and every copy of the libraries that they watch')
+    .option(...CONFIG)
+    .option(...JSON_OPTION)
+    .example('  agl doctor --config agl.config.ts')
+    .action(async (options: Options) => {
+      const { doctor } = await import('./commands/doctor.ts')
+      await doctor({ config: text(options, 'config'), json: options['json'] === true })
+    })
+  cli
+    .command('traces [action] [id]', 'List the recorded traces, or show one of them as a tree')
+    .usage('traces [options]\n  $ agl traces show ID|latest [options]')
+    .option(...STORE)
+    .option('--limit <number>', 'How many traces to list, the newest first', { default: 50 })
+    .option(...JSON_OPTION)
+    .example('  agl traces\n  agl traces show latest --store sqlite:.agl/demo.db')
+    .action(async (action: string | undefined, id: string | undefined, options: Options) => {
+      const { listTraces, showTrace } = await import('./commands/traces.ts')
+      const where = { store: text(options, 'store'), json: options['json'] === true }
+      if (action === undefined) return listTraces({ ...where, limit: count(options, 'limit') })
+      if (action !== 'show')
+        throw usage(`There is no "agl traces ${action}"; use "agl traces" or "agl traces show ID".`)
+      if (id === undefined) throw usage('Which trace? Give an id of "agl traces", or: agl traces show latest')
+      return showTrace(id, where)
+    })
+  cli
+    .command('demo', 'A complete run on this machine, with no key and no network')
+    .usage(
+      'demo [options]\n\nWith AGL_BASE_URL and AGL_MODEL set (AGL_API_KEY if needed) it uses that server instead of a scripted model.',
+    )
+    .option('--store <url>', 'Where the spans go (default: sqlite:.agl/demo.db)')
+    .option('--problems <number>', 'How many problems to solve (default: all)')
+    .example('  agl demo --problems 5')
+    .action(async (options: Options) => {
+      const { demo } = await import('./commands/demo.ts')
+      const problems = options['problems'] === undefined ? undefined : count(options, 'problems')
+      await demo({ store: text(options, 'store'), problems })
+    })
+  cli.help()
+  cli.version(version())
+  return cli
+}
+
+function text(options: Options, name: string): string | undefined {
+  const value = options[name]
+  if (Array.isArray(value)) throw usage(`The option --${name} is given more than once; give it once.`)
+  if (value === undefined) return undefined
+  if (String(value) === '') throw usage(`The option --${name} is empty; give it a value.`)
+  return String(value)
+}
+
+function count(options: Options, name: string): number {
+  const value = Number(text(options, name))
+  if (!Number.isInteger(value) || value < 1) throw usage(`The option --${name} takes a number from 1.`)
+  return value
+}
+
+function version(): string {
+  const manifest: { version: string } = JSON.parse(
+    readFileSync(new URL('../package.json', import.meta.url), 'utf8'),
+  )
+  return manifest.version
+}
+
+/** One sentence on standard error; cac's own errors are all about usage. */
+function report(error: unknown, verbose: boolean): void {
+  const isUsage = error instanceof Error && error.name === 'CACError'
+  process.exitCode = isUsage ? 2 : error instanceof CliError ? error.exitCode : 1
+  const message = messageOf(error).replace(/^([a-z])/, (letter) => letter.toUpperCase())
+  console.error(`agl: ${message}${isUsage ? '; see agl --help.' : ''}`)
+  if (verbose) console.error(error)
+}

@@ -1,0 +1,16 @@
+import { styleText } from 'node:util'
+import type { Style } from './render/tree.ts'
+
+/** Colours where standard output is a terminal that shows them; NO_COLOR turns them off. */
+export function paint(style: Style, text: string): string {
+  return text === '' ? '' : styleText(style, text, { stream: process.stdout })
+}
+
+/** How long lines may be: what the terminal shows, or enough for a log file. */
+export function columns(): number {
+  return process.stdout.isTTY ? process.stdout.columns : 160
+}
+
+export function print(lines: readonly string[]): void {
+  console.log(lines.join('\n'))
+}
