@@ -19,5 +19,7 @@ export function benchImport(): void {
   console.log('\n### Importing @agl/core (60 processes each, 10th percentile, ms)\n')
   console.log(`- empty program: ${low(samples.empty).toFixed(1)}`)
   console.log(`- empty program again (A/A): ${low(samples.again).toFixed(1)}`)
-  console.log(`- with @agl/core: ${low(samples.core).toFixed(1)} (added ${(low(samples.core) - low(samples.empty)).toFixed(1)})`)
+  console.log(
+    `- with @agl/core: ${low(samples.core).toFixed(1)} (added ${(low(samples.core) - low(samples.empty)).toFixed(1)})`,
+  )
 }

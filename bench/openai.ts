@@ -25,7 +25,12 @@ function variants(lightning: Lightning, work: () => Promise<unknown>): [Variant,
   const on = (): Promise<void> => lightning.resume('openai').then(() => lightning.resume('vllm'))
   return [
     { name: 'plain client', before: off, run: loop },
-    { name: '@agl/vllm with logprobs', before: on, run: (count) => trace('bench', () => loop(count)), after: flush },
+    {
+      name: '@agl/vllm with logprobs',
+      before: on,
+      run: (count) => trace('bench', () => loop(count)),
+      after: flush,
+    },
   ]
   async function flush(): Promise<void> {
     await lightning.flush()
@@ -46,10 +51,26 @@ export async function benchOpenAI(): Promise<void> {
     })
   }
 
-  await compare('Chat completion, 500 prompt ids, 50 tokens with logprobs', complete({ promptIds: 500, outputTokens: 50 }), { count: 200 })
-  const rows = await compare('Stream of 500 chunks', stream({ promptIds: 500, outputTokens: 500 }), { count: 10 })
-  console.log('\nper chunk, added: ' + rows.map((row) => `${row.name} ${(row.addedWall / 500).toFixed(3)} µs wall, ${(row.addedCpu / 500).toFixed(3)} µs CPU`).join('; '))
-  await compare('Chat completion, 32,768 prompt ids', complete({ promptIds: 32_768, outputTokens: 50 }), { count: 10 })
+  await compare(
+    'Chat completion, 500 prompt ids, 50 tokens with logprobs',
+    complete({ promptIds: 500, outputTokens: 50 }),
+    { count: 200 },
+  )
+  const rows = await compare('Stream of 500 chunks', stream({ promptIds: 500, outputTokens: 500 }), {
+    count: 10,
+  })
+  console.log(
+    '\nper chunk, added: ' +
+      rows
+        .map(
+          (row) =>
+            `${row.name} ${(row.addedWall / 500).toFixed(3)} µs wall, ${(row.addedCpu / 500).toFixed(3)} µs CPU`,
+        )
+        .join('; '),
+  )
+  await compare('Chat completion, 32,768 prompt ids', complete({ promptIds: 32_768, outputTokens: 50 }), {
+    count: 10,
+  })
   await heapAfterAborts(client(streaming(chunks({ promptIds: 50, outputTokens: 50 }))))
   await lightning.shutdown()
 }
@@ -104,7 +125,12 @@ export async function benchNotListening(): Promise<void> {
   const stopped = await median()
   await ignoring.shutdown()
   console.log('\n### Bytes allocated by one `create()` up to its return, median of 15 runs of 2,000 calls\n')
-  for (const [name, bytes] of Object.entries({ plain, 'plain again (A/A)': again, 'outside a trace': outside, stopped })) {
+  for (const [name, bytes] of Object.entries({
+    plain,
+    'plain again (A/A)': again,
+    'outside a trace': outside,
+    stopped,
+  })) {
     console.log(`- ${name}: ${bytes.toFixed(0)}`)
   }
 }
@@ -133,7 +159,11 @@ export async function benchActivity(): Promise<void> {
         run: (times) =>
           trace('bench', () => {
             for (let i = 0; i < times; i++) {
-              const activity = api.activity('tool', { name: 'add', callId: 'call-1', parameters: '{"a":1,"b":2}' })
+              const activity = api.activity('tool', {
+                name: 'add',
+                callId: 'call-1',
+                parameters: '{"a":1,"b":2}',
+              })
               activity.run(() => i)
               activity.end({ result: '3' })
             }

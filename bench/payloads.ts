@@ -6,7 +6,12 @@ export interface Shape {
 
 function entry(i: number) {
   const token = ` word${i % 50}`
-  return { token, logprob: -0.1 - (i % 7) / 10, bytes: [...new TextEncoder().encode(token)], top_logprobs: [] }
+  return {
+    token,
+    logprob: -0.1 - (i % 7) / 10,
+    bytes: [...new TextEncoder().encode(token)],
+    top_logprobs: [],
+  }
 }
 
 export function completion({ promptIds, outputTokens }: Shape): string {
@@ -26,7 +31,11 @@ export function completion({ promptIds, outputTokens }: Shape): string {
         token_ids: Array.from({ length: outputTokens }, (_, i) => 1000 + i),
       },
     ],
-    usage: { prompt_tokens: promptIds, total_tokens: promptIds + outputTokens, completion_tokens: outputTokens },
+    usage: {
+      prompt_tokens: promptIds,
+      total_tokens: promptIds + outputTokens,
+      completion_tokens: outputTokens,
+    },
     prompt_token_ids: Array.from({ length: promptIds }, (_, i) => i % 150_000),
   })
 }
@@ -51,7 +60,11 @@ export function chunks({ promptIds, outputTokens }: Shape): string[] {
       ],
     }),
   )
-  const usage = { prompt_tokens: promptIds, completion_tokens: outputTokens, total_tokens: promptIds + outputTokens }
+  const usage = {
+    prompt_tokens: promptIds,
+    completion_tokens: outputTokens,
+    total_tokens: promptIds + outputTokens,
+  }
   return [role, ...words, frame({ choices: [], usage }), 'data: [DONE]\n\n']
 }
 

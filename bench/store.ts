@@ -84,8 +84,7 @@ async function measure(name: string, work: (store: Store) => Promise<Measured>):
   await store.close()
   const size = statSync(file).size
   rmSync(folder, { recursive: true })
-  if (totalSpans < 0)
-    throw new Error(`${name}: ${spans} spans were recorded and ${totalSpans} are stored`)
+  if (totalSpans < 0) throw new Error(`${name}: ${spans} spans were recorded and ${totalSpans} are stored`)
   const ms = (value: number): string => (value / 1e6).toFixed(1)
   const cells = [
     name,

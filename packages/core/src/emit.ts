@@ -196,16 +196,21 @@ export function operation<F extends AnyFunction>(given: F | string | OperationOp
 function run(activity: Activity<'operation'>, fn: () => unknown): unknown {
   try {
     const result = activity.run(fn)
-    if (!(result instanceof Promise)) {
-      activity.end({ output: result })
+    // A promise of another class, such as the openai client's, may begin to work when it is awaited: not by us.
+    if (!(result instanceof Promise) || result.constructor !== Promise) {
+      activity.end(result instanceof Promise ? {} : { output: result })
       return result
     }
-    // The user gets their own promise back; ours only watches it.
-    result.then(
-      (output: unknown) => activity.end({ output }),
-      (error: unknown) => activity.fail(error),
+    return result.then(
+      (output: unknown) => {
+        activity.end({ output })
+        return output
+      },
+      (error: unknown) => {
+        activity.fail(error)
+        throw error
+      },
     )
-    return result
   } catch (error) {
     activity.fail(error)
     throw error

@@ -23,6 +23,7 @@ interface Entry {
   off: 'stopped' | 'failed' | undefined
   /** Why setting up failed. */
   problem?: string
+  notes: Set<string>
   hosts: Host[]
   undo: (() => void)[]
   patches: WeakMap<object, Map<PropertyKey, Patch>>
@@ -44,7 +45,14 @@ export class Plugins {
   /** Installs `plugins` and what they require. An explicit plugin wins over one that another merely requires. */
   async install(plugins: readonly Plugin[]): Promise<void> {
     for (const plugin of orderOf(plugins, new Set(this.#entries.keys()))) {
-      const entry: Entry = { plugin, off: 'stopped', hosts: [], undo: [], patches: new WeakMap() }
+      const entry: Entry = {
+        plugin,
+        off: 'stopped',
+        notes: new Set(),
+        hosts: [],
+        undo: [],
+        patches: new WeakMap(),
+      }
       this.#entries.set(plugin.name, entry)
       await this.#setup(entry)
     }
@@ -83,6 +91,7 @@ export class Plugins {
         ...(plugin.version === undefined ? {} : { version: plugin.version }),
         hosts,
         ...(reason === undefined ? {} : { reason }),
+        ...(entry.notes.size === 0 ? {} : { notes: [...entry.notes] }),
       }
     })
   }
@@ -133,6 +142,7 @@ export class Plugins {
       capture: runtime.capture,
       activity: (kind, start) => runtime.activity(kind, start),
       recording: () => entry.off === undefined && runtime.recording(),
+      note: (message) => void entry.notes.add(message),
       adopt: (host) => void entry.hosts.push(host),
       on: (kind, hooks) => {
         if (hooks.start !== undefined) entry.undo.push(runtime.hook('start', kind, hooks.start))

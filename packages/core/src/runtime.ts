@@ -3,7 +3,7 @@ import { CURRENT, OpenActivity, Unrecorded } from './activity.ts'
 import type { Activity, ActivityKind, ActivityStart } from './activity-types.ts'
 import { captureSettings, type Capture } from './capture.ts'
 import { adjustClock, ensureContextManager, isSuppressed, processSlot, randomHex } from './context.ts'
-import { putAll } from './encode.ts'
+import { otelName, putAll } from './encode.ts'
 import { AglError, logger } from './errors.ts'
 import { LiveTrace } from './live-trace.ts'
 import { summary, type SinkQueue } from './queue.ts'
@@ -78,7 +78,7 @@ export class Runtime {
       const current = this.current(ctx)
       if (current === undefined && this.outside === 'ignore') return new Unrecorded(start)
       this.tell('start', kind, { data: start })
-      const trace = current?.trace ?? new LiveTrace(this, kind, {})
+      const trace = current?.trace ?? new LiveTrace(this, otelName(kind, start)[0], {})
       return new OpenActivity(this, trace, current?.activity, kind, start, ctx)
     } catch (error) {
       this.log.once('An activity could not be recorded.', error)

@@ -184,6 +184,8 @@ export interface PluginStatus {
   version?: string
   hosts: Host[]
   reason?: string
+  /** What the plugin has to tell, such as servers that it left alone. */
+  notes?: string[]
 }
 
 /** What `eachHost` hands out: one loaded file of one copy of a host. */
@@ -221,6 +223,8 @@ export interface PluginApi {
   ): void
   /** Reports a copy of a host that was handed over by the user rather than found. */
   adopt(host: Host): void
+  /** Puts a sentence into the plugin's `status()`, once. */
+  note(message: string): void
   log: Logger
   /** What may be recorded, with defaults applied. The core applies it; a plugin may use it to skip work. */
   capture: { readonly content: boolean; readonly tokens: boolean }

@@ -112,23 +112,21 @@ export class LlmCall implements Call {
       if (firstToken !== undefined) data.timeToFirstToken = firstToken
       return data
     }
+    const finish = (cut: 'aborted' | 'cancelled' | undefined): void => {
+      const data = result(cut !== undefined)
+      const failure = cut === 'aborted' ? undefined : accumulator.failure()
+      if (failure === undefined)
+        return this.#activity.end(cut === undefined ? data : { ...data, finish: cut })
+      this.#activity.update(data)
+      this.#activity.fail(failure)
+    }
     return {
       chunk: (chunk) => {
         if (accumulator.add(chunk) && firstToken === undefined) firstToken = performance.now() - began
         for (let i = 0; i < readers.length; i++) readers[i]?.chunk(chunk)
       },
-      done: () => {
-        const aborted = signal['aborted'] === true
-        const data = result(aborted)
-        const failure = accumulator.failure()
-        if (aborted) this.#activity.end({ ...data, finish: 'aborted' })
-        else if (failure === undefined) this.#activity.end(data)
-        else {
-          this.#activity.update(data)
-          this.#activity.fail(failure)
-        }
-      },
-      cancelled: () => this.#activity.end({ ...result(true), finish: 'cancelled' }),
+      done: () => finish(signal['aborted'] === true ? 'aborted' : undefined),
+      cancelled: () => finish('cancelled'),
       failed: (error) => {
         this.#activity.update(result(true))
         this.failed(error)
@@ -158,6 +156,7 @@ export class EmbeddingCall implements Call {
     this.#activity.fail(error)
   }
   raw(): void {
+    dropped.unregister(this)
     this.#activity.end(this.#http)
   }
   abandoned(): void {
@@ -306,10 +305,12 @@ function hook(promise: Fields, observed: Promise<unknown>, call: Call, answers: 
   const { asResponse } = promise
   if (typeof asResponse !== 'function') return
   define(promise, 'asResponse', function (this: unknown): unknown {
-    // Once it has come: `withResponse` asks for the response too, and begins to parse at about the same time.
+    // A turn after it has come: whoever wants the parsed answer too has begun to parse by then.
     observed.then(
       () => {
-        if (!parsing) call.raw()
+        setTimeout(() => {
+          if (!parsing) call.raw()
+        })
       },
       () => undefined,
     )

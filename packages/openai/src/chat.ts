@@ -115,7 +115,7 @@ export class ChatAccumulator implements Accumulator {
     if (chunk['service_tier']) this.#tier = chunk['service_tier']
     const choices = chunk['choices']
     if (!Array.isArray(choices)) {
-      if (chunk['object'] === 'error') this.#error = chunk
+      if (isError(chunk)) this.#error = chunk
       return false
     }
     let output = false
@@ -148,7 +148,6 @@ export class ChatAccumulator implements Accumulator {
     return choice
   }
 
-  /** Servers before vLLM 0.10.1 send `{"object":"error"}`, which the client passes on as a chunk. */
   failure(): Error | undefined {
     return this.#error && serverError(this.#error)
   }
@@ -158,6 +157,11 @@ export class ChatAccumulator implements Accumulator {
     const choices = [...this.#choices].sort((a, b) => a.index - b.index)
     return { response: responseOf(response), choices: choices.map(whole), ...usageData(this.#usage) }
   }
+}
+
+/** Servers before vLLM 0.10.1 send a bare error as data, others as an `error` event: clients pass them on as chunks. */
+function isError(chunk: Fields): boolean {
+  return chunk['object'] === 'error' || (text(chunk['message']) !== undefined && 'code' in chunk)
 }
 
 export function serverError(reported: Fields): Error {

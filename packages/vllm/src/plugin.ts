@@ -25,17 +25,19 @@ export function vllm(options: VllmOptions = {}): Plugin {
     hosts: { openai: '>=5 <8' },
     requires: [openai()],
     setup(api) {
-      const unmatched = new Set<string>()
+      const known = new Map<string, boolean>()
       const isOurs = (baseURL: string | undefined): boolean => {
         if (baseURL === undefined) return false
-        if (match(baseURL)) return true
-        if (!unmatched.has(baseURL) && unmatched.size < 100) {
-          unmatched.add(baseURL)
-          api.log.info(
-            `${baseURL} is not taken for a vLLM server; if it is one, name it in the option "match".`,
-          )
+        let ours = known.get(baseURL)
+        if (ours === undefined) {
+          ours = match(baseURL)
+          if (known.size < 100) known.set(baseURL, ours)
+          if (!ours)
+            api.note(
+              `${baseURL} was not taken for a vLLM server; if it is one, let the option "match" say so.`,
+            )
         }
-        return false
+        return ours
       }
       api.on('llm', {
         start({ data }) {
