@@ -18,6 +18,10 @@ const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
  * prints stay as they are.
  */
 export function host(trace: Trace, lightning: Lightning, options: HostOptions): void {
+  // A program may start and shut down by itself; here its tracer is ours, and ends with the process.
+  const { shutdown } = lightning
+  lightning.shutdown = (settings) => lightning.flush(settings)
+
   let failure: { error: unknown } | undefined
   let result: FlushResult | undefined
 
@@ -46,7 +50,7 @@ export function host(trace: Trace, lightning: Lightning, options: HostOptions): 
     process.once('beforeExit', (code) => {
       if (code !== 0) failure ??= { error: new Error(`The program ended with exit code ${code}.`) }
       end()
-      void lightning.flush().then(() => lightning.shutdown())
+      void shutdown()
     })
   }
   for (const signal of SIGNALS) {

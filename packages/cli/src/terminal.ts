@@ -1,5 +1,5 @@
 import { styleText } from 'node:util'
-import type { Style } from './render/tree.ts'
+import type { Style } from './render/text.ts'
 
 /** Colours where standard output is a terminal that shows them; NO_COLOR turns them off. */
 export function paint(style: Style, text: string): string {

@@ -1,3 +1,8 @@
+export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'cyan'
+
+/** Colours a text, or leaves it as it is where nobody would see colours. */
+export type Paint = (style: Style, text: string) => string
+
 /** Characters that take two columns: East Asian wide and fullwidth ones, and pictures. */
 const WIDE =
   /\p{Extended_Pictographic}|[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\ua960-\ua97c\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff01-\uff60\uffe0-\uffe6]|[\u{1f1e6}-\u{1f1ff}\u{20000}-\u{3fffd}]/u

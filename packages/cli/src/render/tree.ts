@@ -1,15 +1,13 @@
 import type { Rollout } from '@agl/store'
 import type { Span } from '@agl/core'
 import { type RewardReader, count, isModelCall, text, tokens, totals } from './spans.ts'
-import { duration, number, oneLine, width } from './text.ts'
-
-export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'cyan'
+import { duration, number, oneLine, type Paint, width } from './text.ts'
 
 export interface TreeOptions {
   rewardsOf: RewardReader
   /** Columns of the terminal; longer lines are cut. */
   columns: number
-  paint: (style: Style, text: string) => string
+  paint: Paint
 }
 
 interface Node {
