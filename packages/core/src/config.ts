@@ -28,7 +28,17 @@ export function resolveConfig(config: Config): Config {
   const overlay = name === undefined ? undefined : config.environments?.[name]
   if (overlay === undefined) return config
   check(overlay, `environments.${name}.`)
-  return { ...config, ...overlay, ...merged('capture', config, overlay), ...merged('queue', config, overlay) }
+  const log =
+    typeof config.log === 'object' && typeof overlay.log === 'object'
+      ? { log: { ...config.log, ...overlay.log } }
+      : {}
+  return {
+    ...config,
+    ...overlay,
+    ...merged('capture', config, overlay),
+    ...merged('queue', config, overlay),
+    ...log,
+  }
 }
 
 function merged(key: 'capture' | 'queue', config: Config, overlay: Config): Config {
