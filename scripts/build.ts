@@ -20,6 +20,8 @@ const shared = ['tsconfig.base.json', 'scripts/tsup.ts', 'scripts/workspace.ts',
 /** Changes with what the build of a package reads: its own files, since `isolatedDeclarations` looks at no others. */
 function sourceHash({ folder }: Workspace): string {
   const own = globSync([`${folder}/src/**/*.ts`, `${folder}/{package.json,tsup.config.ts}`], { cwd: root })
+  // The command carries the quickstart, which its demo runs.
+  if (folder === 'packages/cli') own.push(...globSync('examples/quickstart/*.{ts,json}', { cwd: root }))
   const hash = createHash('sha256')
   for (const file of [...shared, ...own.toSorted()]) hash.update(file).update(readFileSync(join(root, file)))
   return hash.digest('hex')
