@@ -1,3 +1,4 @@
 import { packageConfig } from '../../scripts/tsup.ts'
 
-export default packageConfig()
+// `agl demo` runs the example as it is, so it is published with the command.
+export default packageConfig({ quickstart: '../../examples/quickstart/index.ts' })

@@ -1,5 +1,6 @@
 import type { FlushResult, Lightning, openTrace } from '@agl/core'
 import { codeOf } from './errors.ts'
+import { command } from './terminal.ts'
 
 type Trace = ReturnType<typeof openTrace>
 
@@ -73,6 +74,6 @@ const LOADER_HINT =
   'agl: Node cannot run this TypeScript by itself (enums, namespaces and parameter properties need a compiler); install tsx and run: NODE_OPTIONS="--import tsx" agl run FILE'
 
 function summary(rolloutId: string, { written, dropped }: FlushResult, store: string | undefined): string {
-  const show = `agl traces show ${rolloutId}${store === undefined ? '' : ` --store ${store}`}`
-  return `agl: trace ${rolloutId}: ${written} spans written, ${dropped} dropped; see them with: ${show}`
+  const show = `${command()} traces show ${rolloutId}${store === undefined ? '' : ` --store ${store}`}`
+  return `agl: trace ${rolloutId}: ${written} spans written, ${dropped} dropped; see ${show}`
 }

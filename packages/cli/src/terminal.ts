@@ -14,3 +14,9 @@ export function columns(): number {
 export function print(lines: readonly string[]): void {
   console.log(lines.join('\n'))
 }
+
+/** How to call this command again, the way it was called now. */
+export function command(): string {
+  if (import.meta.url.endsWith('.ts')) return 'npm run agl --'
+  return process.env['npm_command'] === undefined ? 'agl' : 'npx agl'
+}

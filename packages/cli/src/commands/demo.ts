@@ -7,7 +7,7 @@ import { totals, tokens } from '../render/spans.ts'
 import { duration, oneLine } from '../render/text.ts'
 import { renderTrace } from '../render/tree.ts'
 import { openStore } from '../store.ts'
-import { columns, paint, print } from '../terminal.ts'
+import { columns, command, paint, print } from '../terminal.ts'
 import { rewardReader } from './traces.ts'
 
 export interface DemoOptions {
@@ -135,9 +135,9 @@ async function summarize(store: Store, ids: readonly string[], url: string, core
   print([
     '',
     `Everything is in ${url.replace(/^sqlite:/, '')}. Next:`,
-    `  agl traces ${flag}`,
-    `  agl traces show ${example?.rollout.rolloutId ?? 'latest'} ${flag}`,
-    '  agl run your-program.ts',
+    `  ${command()} traces ${flag}`,
+    `  ${command()} traces show ${example?.rollout.rolloutId ?? 'latest'} ${flag}`,
+    `  ${command()} run your-program.ts`,
   ])
 }
 
