@@ -134,6 +134,7 @@ interface Builtins {
   'node:fs': typeof import('node:fs')
   'node:path': typeof import('node:path')
   'node:url': typeof import('node:url')
+  'node:util': typeof import('node:util')
   'node:inspector': typeof import('node:inspector')
 }
 

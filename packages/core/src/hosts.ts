@@ -31,7 +31,8 @@ export class HostFinder {
   readonly #packages = new Map<string, PackageInfo | undefined>()
   readonly #pending = new Set<Promise<unknown>>()
   #unhook: (() => void) | undefined
-  #scripts: string[] | undefined
+  /** Addresses of the ES modules loaded so far. */
+  #modules: string[] = []
 
   each(name: string, file: RegExp | undefined, visit: Visit): () => void {
     this.#hook()
@@ -56,12 +57,14 @@ export class HostFinder {
   #hook(): void {
     const module = builtin('node:module')
     if (this.#unhook !== undefined || module?.registerHooks === undefined) return
+    this.#modules = loadedModules()
     const slot = processSlot()
     slot.loaded = (url, exports) => this.#loaded(url, exports)
     const hooks = module.registerHooks({
       load: (url, hookContext, nextLoad) => {
         const result = nextLoad(url, hookContext)
         try {
+          if (result.format === 'module') this.#modules.push(url)
           if (!this.#wanted(url)) return result
           const { source } = result
           if (source === undefined || source === null) return result
@@ -89,7 +92,7 @@ export class HostFinder {
   #loaded(url: string, exports: unknown): void {
     const found = this.#locate(url)
     if (found === undefined || !isModule(exports)) return
-    const format = Object.prototype.toString.call(exports) === '[object Module]' ? 'esm' : 'cjs'
+    const format = builtin('node:util')?.types.isModuleNamespaceObject(exports) === true ? 'esm' : 'cjs'
     const { name, version, path } = found.info
     const host: HostModule = { package: name, version, format, path, patched: false, file: found.file }
     const key = `${format} ${url}`
@@ -118,10 +121,9 @@ export class HostFinder {
       if (found !== undefined && matches(visitor, found.info, found.file))
         this.#loaded(address, entry?.exports)
     }
-    for (const address of (this.#scripts ??= loadedScripts())) {
-      const found = this.#locate(address)
+    for (const address of this.#modules) {
+      const found = this.#seen.has(`esm ${address}`) ? undefined : this.#locate(address)
       if (found === undefined || !matches(visitor, found.info, found.file)) continue
-      if (cache[url.fileURLToPath(address)] !== undefined) continue
       const job = import(/* @vite-ignore */ /* webpackIgnore: true */ address)
         .then((namespace: unknown) => this.#loaded(address, namespace))
         .catch(() => undefined)
@@ -134,7 +136,6 @@ export class HostFinder {
     const url = builtin('node:url')
     if (url === undefined || !address.startsWith('file:') || !SCRIPT.test(address)) return undefined
     const path = url.fileURLToPath(address).replaceAll('\\', '/')
-    if (!path.includes('/node_modules/')) return undefined
     const info = this.#packageOf(path.slice(0, path.lastIndexOf('/')))
     return info && { info, file: path.slice(info.path.length + 1).replace(SCRIPT, '') }
   }
@@ -162,19 +163,22 @@ function reportFrom(url: string, format: string | null | undefined): string {
   const name = JSON.stringify(url)
   const report = 'globalThis[Symbol.for("agl.0")]?.loaded?.'
   if (format === 'module') return `\n;import * as __agl_self from ${name};${report}(${name},__agl_self)`
-  return format === 'commonjs' ? `\n;${report}(${name},module.exports)` : ''
+  // What is required without a declared type has no format yet, and is nearly always CommonJS.
+  return (format ?? 'commonjs') === 'commonjs'
+    ? `\n;typeof module=="object"&&${report}(${name},module.exports)`
+    : ''
 }
 
-/** Addresses of the ES and CommonJS files that the engine has compiled so far, read through the inspector. */
-function loadedScripts(): string[] {
+/** Addresses of the ES modules that the engine has compiled so far, read through the inspector. */
+function loadedModules(): string[] {
   const inspector = builtin('node:inspector')
-  const scripts: string[] = []
-  if (inspector === undefined) return scripts
+  const modules: string[] = []
+  if (inspector === undefined) return modules
   try {
     const session = new inspector.Session()
     session.connect()
     session.on('Debugger.scriptParsed', ({ params }) => {
-      if (params.url.startsWith('file:') && params.url.includes('/node_modules/')) scripts.push(params.url)
+      if (params.isModule === true && params.url.startsWith('file:')) modules.push(params.url)
     })
     session.post('Debugger.enable')
     session.post('Debugger.disable')
@@ -185,7 +189,7 @@ function loadedScripts(): string[] {
       error,
     )
   }
-  return scripts
+  return modules
 }
 
 function readManifest(folder: string): PackageInfo | undefined {
@@ -213,8 +217,10 @@ function readManifest(folder: string): PackageInfo | undefined {
 }
 
 function collect(target: unknown, into: Set<string>): void {
-  if (typeof target === 'string') into.add(target.replace(/^\.\//, '').replace(SCRIPT, ''))
-  else if (isModule(target))
+  if (typeof target === 'string') {
+    const file = target.replace(/^\.\//, '').replace(SCRIPT, '')
+    into.add(file).add(`${file}/index`)
+  } else if (isModule(target))
     for (const key of Object.keys(target)) if (!key.startsWith('./')) collect(target[key], into)
 }
 
