@@ -108,13 +108,16 @@ export class LlmCall implements Call {
     let firstToken: number | undefined
     const result = (aborted: boolean): LlmData => {
       dropped.unregister(this)
-      const data = this.#complete(accumulator.data(), aborted)
+      const heard = accumulator.data()
+      // A stream may also just end, which the client takes for its regular end.
+      const whole = heard.choices?.every(({ finishReason }) => finishReason !== undefined) ?? true
+      const data = this.#complete(heard, aborted || !whole)
       if (firstToken !== undefined) data.timeToFirstToken = firstToken
       return data
     }
     const finish = (cut: 'aborted' | 'cancelled' | undefined): void => {
-      const data = result(cut !== undefined)
       const failure = cut === 'aborted' ? undefined : accumulator.failure()
+      const data = result(cut !== undefined || failure !== undefined)
       if (failure === undefined)
         return this.#activity.end(cut === undefined ? data : { ...data, finish: cut })
       this.#activity.update(data)

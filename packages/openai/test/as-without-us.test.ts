@@ -19,8 +19,9 @@ describe('programs behave as without us, and their calls are recorded', () => {
     for (const [alias, major, format] of COPIES) {
       const copy = await loadCopy(alias, major, format)
       copies.set(copy.name, copy)
-      const observed = await Promise.all(checks.map((check) => observe(copy, check)))
-      checks.forEach(({ name }, i) => without.set(`${copy.name}: ${name}`, observed[i]))
+      await inTurns(8, checks, async (check) => {
+        without.set(`${copy.name}: ${check.name}`, await observe(copy, check))
+      })
     }
     lightning = await start({ plugins: [openai()], drain: 100, log: 'silent' })
   }, 120_000)
@@ -50,3 +51,12 @@ describe('programs behave as without us, and their calls are recorded', () => {
     })
   })
 })
+
+/** Does the work for all items, `width` of them at a time. */
+async function inTurns<T>(width: number, items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  const queue = items.values()
+  const worker = async (): Promise<void> => {
+    for (const item of queue) await work(item)
+  }
+  await Promise.all(Array.from({ length: width }, worker))
+}

@@ -70,7 +70,7 @@ export const faults: readonly Check[] = [
   {
     name: 'a timeout',
     server: { fault: () => ({ stall: 'before-headers' }) },
-    client: { timeout: 100 },
+    client: { timeout: 500 },
     run: ({ client }) => client.chat.completions.create(ask),
     spans: ['chat.completion ERROR APIConnectionTimeoutError'],
   },
@@ -105,7 +105,7 @@ export const faults: readonly Check[] = [
       })
       return { seen, end }
     },
-    spans: ['chat.completion ERROR 200 TypeError "forty"'],
+    spans: ['chat.completion ERROR 200 TypeError "fort"'],
   },
   ...(['data', 'event', 'flat'] as const).map(
     (error): Check => ({
@@ -117,7 +117,7 @@ export const faults: readonly Check[] = [
       ],
       spans: (major) => {
         const thrown = error === 'data' || (error === 'event' && major >= 7)
-        const line = `chat.completion ERROR 200 ${thrown ? 'APIError' : 'InternalServerError'} "forty"`
+        const line = `chat.completion ERROR 200 ${thrown ? 'APIError' : 'InternalServerError'} "fort"`
         return [line, line]
       },
     }),
@@ -126,7 +126,7 @@ export const faults: readonly Check[] = [
     name: 'a frame that is broken off',
     server: { fault: () => ({ malformed: true }) },
     run: async ({ client }) => collect(await client.chat.completions.create(streamed)),
-    spans: ['chat.completion ERROR 200 SyntaxError "forty"'],
+    spans: ['chat.completion ERROR 200 SyntaxError "fort"'],
   },
   {
     name: 'an answer that is no JSON',
