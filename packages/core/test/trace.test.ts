@@ -477,7 +477,7 @@ describe('shutdown', () => {
     const ends = running.sink.traces.filter((one) => one.endTime !== null)
     expect(Object.fromEntries(ends.map((one) => [one.name, one.status]))).toEqual({
       'never ended': 'failed',
-      tool: 'failed',
+      'execute_tool outside': 'failed',
       ended: 'succeeded',
     })
   })
