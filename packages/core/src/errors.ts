@@ -48,6 +48,10 @@ const LEVELS: readonly LogLevel[] = ['silent', 'error', 'warn', 'info', 'debug']
 const said = new Set<string>()
 let levels: Record<string, LogLevel> = {}
 
+export function isLogLevel(value: unknown): value is LogLevel {
+  return LEVELS.some((level) => level === value)
+}
+
 /** Sets the log level for all (`'*'` or a bare level) or per scope, as in `{ 'agl:langchain': 'debug' }`. */
 export function setLogLevels(option: LogLevel | Record<string, LogLevel> | undefined): void {
   levels = { ...parseLevels(typeof process === 'object' ? process.env?.['AGL_LOG'] : undefined) }
@@ -60,8 +64,8 @@ function parseLevels(text: string | undefined): Record<string, LogLevel> {
   const result: Record<string, LogLevel> = {}
   for (const part of text?.split(',') ?? []) {
     const [scope, name] = part.includes('=') ? part.split('=') : ['*', part]
-    const level = LEVELS.find((known) => known === name?.trim())
-    if (scope !== undefined && level !== undefined) result[scope.trim()] = level
+    const level = name?.trim()
+    if (scope !== undefined && isLogLevel(level)) result[scope.trim()] = level
   }
   return result
 }
