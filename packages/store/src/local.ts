@@ -115,10 +115,8 @@ export class LocalStore implements Store {
   /** Keeps count of what is going on, for `close` to wait for. */
   #run<T>(work: () => Promise<T>): Promise<T> {
     if (this.#closing !== undefined) return Promise.reject(closed(this.url))
-    const running = work()
+    const running = work().finally(() => this.#running.delete(running))
     this.#running.add(running)
-    const done = (): void => void this.#running.delete(running)
-    running.then(done, done)
     return running
   }
 }

@@ -1,6 +1,7 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join, relative } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import type { AglError } from '@agl/core'
 import { describe, expect, it } from 'vitest'
 import { openStore } from '../src/index.ts'
 import { folder } from './folder.ts'
@@ -23,14 +24,14 @@ function pragma(file: string, name: string): unknown {
   }
 }
 
+/** What opening `url` is refused with; one sentence, whatever it is. */
 async function refusal(url: string): Promise<{ code: string; message: string }> {
-  try {
-    await (await openStore(url)).close()
-  } catch (error) {
-    expect(error).toMatchObject({ code: expect.any(String), message: expect.stringMatching(/^[A-Z].*\.$/) })
-    return Object(error)
-  }
-  throw new Error(`${url} was opened`)
+  const { code, message } = await openStore(url).then(
+    () => ({ code: 'none', message: `${url} was opened` }),
+    (error: AglError) => error,
+  )
+  expect(message).toMatch(/^[A-Z].*\.$/)
+  return { code, message }
 }
 
 describe('a store URL', () => {
@@ -78,6 +79,17 @@ describe('opening a SQLite file', () => {
     writeFileSync(file, '')
     await (await openStore(`sqlite:${file}`)).close()
     expect(pragma(file, 'user_version')).toBe(1)
+  })
+
+  it('succeeds for all processes that open the same new files at the same moments', async () => {
+    const path = folder()
+    const programs = [1, 2, 3, 4].map(() => run('race.ts', [path]))
+    await Promise.all(programs.map((program) => program.line(/^ready$/)))
+    const begin = Date.now() + 100
+    for (const program of programs) program.process.stdin?.end(String(begin))
+    for (const program of programs) {
+      expect(await program.end()).toMatchObject({ lines: ['ready', '60 files opened'], errors: '' })
+    }
   })
 
   it('finds again what was stored, and goes on counting', async () => {

@@ -22,14 +22,15 @@ describe('the thread that writes', () => {
   it('is replaced when it dies: what it owed is refused, nothing acknowledged is lost, and work goes on', async () => {
     await store.addSpans([llmSpan()], { createMissing: true })
     const many = Array.from({ length: 20_000 }, () => llmSpan())
-    const adding = store.addSpans(many)
-    const counting = store.statistics()
-    await workers[0]?.terminate()
-    await expect(adding).rejects.toMatchObject({
+    const refusal = {
       code: 'store_unavailable',
-      message: expect.stringMatching(/^The thread that writes the store file .* ended.*\.$/),
-    })
-    await expect(counting).rejects.toMatchObject({ code: 'store_unavailable' })
+      message: expect.stringMatching(/^The thread that writes the store file .* ended; .*\.$/),
+    }
+    const refused = [store.addSpans(many), store.statistics()].map((asked) =>
+      expect(asked).rejects.toMatchObject(refusal),
+    )
+    await workers[0]?.terminate()
+    await Promise.all(refused)
 
     const { added, duplicates } = await store.addSpans(many)
     expect(added + duplicates).toBe(20_000)

@@ -64,8 +64,11 @@ export class SqliteClient implements Transport {
     const worker = new Worker(new URL(isSource ? './worker.ts' : './worker.js', import.meta.url), {
       name: 'agl-store',
       workerData: settings,
-      // Not the program's own options, such as modules to load first: they are meant for its threads, not for ours.
-      execArgv: isSource ? ['--conditions=@agl/source'] : [],
+      // Of the program's own options only its wish for quiet: modules to load first are meant for its threads, not ours.
+      execArgv: [
+        ...process.execArgv.filter((option) => /^--(no-warnings|disable-warning=)/.test(option)),
+        ...(isSource ? ['--conditions=@agl/source'] : []),
+      ],
     })
     let reason: unknown
     worker.on('message', (reply: Reply) => {
@@ -98,9 +101,10 @@ function toError({ failure: { code, message, cause } }: Reply & { failure: Failu
 
 function lost(path: string, reason: unknown): AglError {
   const why = reason instanceof Error ? ` (${reason.message})` : ''
-  return new AglError(
-    'store_unavailable',
-    `The thread that writes the store file ${path} ended${why}; what was not acknowledged is to be sent again, to a new thread. In a bundled app, keep @agl/store out of the bundle.`,
-    { cause: reason },
-  )
+  const isMissing = reason instanceof Error && 'code' in reason && reason.code === 'ERR_MODULE_NOT_FOUND'
+  const remedy = isMissing
+    ? 'keep @agl/store out of the bundle where an app is bundled'
+    : 'what was not acknowledged can be sent again, to a new thread'
+  const message = `The thread that writes the store file ${path} ended${why}; ${remedy}.`
+  return new AglError('store_unavailable', message, { cause: reason })
 }

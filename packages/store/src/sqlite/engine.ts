@@ -67,8 +67,8 @@ export class SqliteEngine implements Engine {
     )
     const attempts = this.#run(
       `INSERT INTO attempts (rollout_id, attempt_id, sequence_id, start_time, status, metadata)
-       VALUES (?1, ?2, (SELECT count(*) + 1 FROM attempts WHERE rollout_id = ?1), ?3, ?4, '{}') ON CONFLICT DO NOTHING`,
-      [rolloutId, attemptId, startTime, status],
+       VALUES (?, ?, (SELECT count(*) + 1 FROM attempts WHERE rollout_id = ?), ?, ?, '{}') ON CONFLICT DO NOTHING`,
+      [rolloutId, attemptId, rolloutId, startTime, status],
     )
     if (attempts > 0) this.#run('UPDATE rollouts SET status = ? WHERE rollout_id = ?', [status, rolloutId])
   }

@@ -32,6 +32,12 @@ export function isRowError(error: unknown): boolean {
   return code === SQLITE.TOOBIG || code === SQLITE.CONSTRAINT || code === SQLITE.MISMATCH
 }
 
+/** Whether another connection is in the way, which passes. */
+export function isBusy(error: unknown): boolean {
+  const code = resultCode(error)
+  return code === SQLITE.BUSY || code === SQLITE.LOCKED
+}
+
 /** What `error` means for the user of the file at `path`. */
 export function storeError(error: unknown, path: string): AglError {
   if (AglError.is(error)) return error

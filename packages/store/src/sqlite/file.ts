@@ -2,7 +2,7 @@ import { mkdirSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { DatabaseSync, SQLOutputValue } from 'node:sqlite'
 import { AglError } from '@agl/core'
-import { BUSY_TIMEOUT, storeError } from './errors.ts'
+import { BUSY_TIMEOUT, isBusy, storeError } from './errors.ts'
 import { APPLICATION_ID, MIGRATIONS } from './schema.ts'
 
 const MEBIBYTE = 1024 * 1024
@@ -80,7 +80,7 @@ function check(db: DatabaseSync, path: string): number {
  */
 function prepare(db: DatabaseSync, path: string): void {
   db.exec(`PRAGMA page_size = ${PAGE}`)
-  if (pragma(db, 'journal_mode = WAL') !== 'wal') {
+  if (switchToWAL(db) !== 'wal') {
     throw new AglError(
       'store_unavailable',
       `The file system of ${path} cannot hold a SQLite log (is it a network drive?); choose a path on a local disk.`,
@@ -99,4 +99,20 @@ function prepare(db: DatabaseSync, path: string): void {
     db.exec(`PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${MIGRATIONS.length}`)
   }
   db.exec('COMMIT')
+}
+
+/**
+ * Returns the mode that the file has then. The one lock that SQLite does not wait for by itself is needed for this, so
+ * that of several processes that open a new file together only one would succeed.
+ */
+function switchToWAL(db: DatabaseSync): SQLOutputValue | undefined {
+  const deadline = performance.now() + BUSY_TIMEOUT
+  for (;;) {
+    try {
+      return pragma(db, 'journal_mode = WAL')
+    } catch (error) {
+      if (!isBusy(error) || performance.now() > deadline) throw error
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5)
+    }
+  }
 }

@@ -97,9 +97,9 @@ export class SpanWriter {
         [now(), rolloutId, attemptId],
       )
       this.#connection.run(
-        `UPDATE rollouts SET status = 'running' WHERE rollout_id = ?1 AND status IN ('preparing', 'requeuing')
-           AND ?2 = (SELECT attempt_id FROM attempts WHERE rollout_id = ?1 ORDER BY sequence_id DESC LIMIT 1)`,
-        [rolloutId, attemptId],
+        `UPDATE rollouts SET status = 'running' WHERE rollout_id = ? AND status IN ('preparing', 'requeuing')
+           AND ? = (SELECT attempt_id FROM attempts WHERE rollout_id = ? ORDER BY sequence_id DESC LIMIT 1)`,
+        [rolloutId, attemptId, rolloutId],
       )
     }
     return this.#result
