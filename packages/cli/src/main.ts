@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { cac } from 'cac'
-import { CliError, messageOf, usage } from './errors.ts'
+import { CliError, codeOf, messageOf, usage } from './errors.ts'
 
 const CONFIG = [
   '--config <file>',
@@ -55,14 +55,15 @@ function commands(rest: readonly string[]): ReturnType<typeof cac> {
   const cli = cac('agl')
   cli.option('--verbose', 'Print the stack of an error')
   cli
-    .command('run <file>', 'Run a program with the plugins of agl.config active, in one trace')
+    .command('run [file]', 'Run a program with the plugins of agl.config active, in one trace')
     .usage('run [options] FILE [args…]')
     .option(...CONFIG)
     .option(...STORE)
     .option('--name <name>', 'What to call the trace (default: the name of the file)')
     .option('--quiet', 'Say nothing but errors')
     .example('  agl run --name nightly app.ts --input data.json')
-    .action(async (file: string, options: Options) => {
+    .action(async (file: string | undefined, options: Options) => {
+      if (file === undefined) throw usage('Which program? Name it, as in: agl run app.ts')
       const { run } = await import('./commands/run.ts')
       await run(file, rest, {
         config: text(options, 'config'),
@@ -138,8 +139,9 @@ function version(): string {
 /** One sentence on standard error; cac's own errors are all about usage. */
 function report(error: unknown, verbose: boolean): void {
   const isUsage = error instanceof Error && error.name === 'CACError'
-  process.exitCode = isUsage ? 2 : error instanceof CliError ? error.exitCode : 1
-  const message = messageOf(error).replace(/^([a-z])/, (letter) => letter.toUpperCase())
-  console.error(`agl: ${message}${isUsage ? '; see agl --help.' : ''}`)
+  // `usage` is the code of our packages for the same thing, such as a store URL that nobody understands.
+  const isWrong = isUsage || codeOf(error) === 'usage' || (error instanceof CliError && error.exitCode === 2)
+  process.exitCode = isWrong ? 2 : 1
+  console.error(`agl: ${messageOf(error)}${isUsage ? '; see agl --help.' : ''}`)
   if (verbose) console.error(error)
 }

@@ -35,7 +35,8 @@ export async function run(file: string, args: readonly string[], options: RunOpt
     slow: hasSlowSinks(config),
   })
   // What `node FILE` does itself: import.meta.main, require.main and the exit codes are those that the program expects.
-  trace.run(() => Module.runMain(process.argv[1]))
+  // In a tick of its own, so that what it throws at once is its own uncaught error and not one of this command.
+  process.nextTick(() => trace.run(() => Module.runMain(process.argv[1])))
 }
 
 function locate(file: string): string {
