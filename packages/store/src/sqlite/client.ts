@@ -101,9 +101,10 @@ function toError({ failure: { code, message, cause } }: Reply & { failure: Failu
 
 function lost(path: string, reason: unknown): AglError {
   const why = reason instanceof Error ? ` (${reason.message})` : ''
-  const isMissing = reason instanceof Error && 'code' in reason && reason.code === 'ERR_MODULE_NOT_FOUND'
+  const isMissing =
+    reason instanceof Error && 'code' in reason && /MODULE_NOT_FOUND$/.test(String(reason.code))
   const remedy = isMissing
-    ? 'keep @agl/store out of the bundle where an app is bundled'
+    ? 'where an app is bundled, keep @agl/store out of the bundle'
     : 'what was not acknowledged can be sent again, to a new thread'
   const message = `The thread that writes the store file ${path} ended${why}; ${remedy}.`
   return new AglError('store_unavailable', message, { cause: reason })
