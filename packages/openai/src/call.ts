@@ -212,11 +212,10 @@ function watch(iterator: Fields, watcher: Watcher): void {
       // A payload that our reading trips over is no concern of the consumer.
     }
   }
-  const chunk = watcher.chunk
   const onResult = (result: unknown): void => {
     // Runs for every chunk: no closure, no spread, nothing kept.
     try {
-      if (isFields(result) && result['done'] === false) chunk(result['value'])
+      if (isFields(result) && result['done'] === false) watcher.chunk(result['value'])
       else safely(() => watcher.done())
     } catch {
       // As above.

@@ -17,10 +17,11 @@ export function embeddingData(body: unknown): EmbeddingData {
   const answer = fields(body)
   const data = list(answer['data'])
   const vector = fields(data[0])['embedding']
+  const { usage } = usageData(answer['usage'])
   return defined<EmbeddingData>({
     response: defined<{ model?: string }>({ model: text(answer['model']) }),
     count: data.length,
     dimensions: Array.isArray(vector) || vector instanceof Float32Array ? vector.length : undefined,
-    ...{ usage: undefined, ...usageData(answer['usage']) },
+    usage,
   })
 }

@@ -29,7 +29,8 @@ const RESOURCES: readonly [Operation, lower: readonly string[], upper: readonly 
 ]
 
 let running: PluginApi | undefined
-const handedOver = new Set<object>()
+/** By class, of which all clients share their methods, so that programs which make many clients keep one alive. */
+const handedOver = new Map<unknown, object>()
 
 /**
  * Records what goes through the `openai` client: chat completions, completions, responses and embeddings, streamed
@@ -44,7 +45,7 @@ export function openai(options: OpenAIOptions = {}): Plugin {
       api.eachHost('openai', (module) => patchClass(api, module['OpenAI'] ?? module['default']), {
         file: /^(index|client)$/,
       })
-      for (const client of [...(options.clients ?? []), ...handedOver]) adopt(api, client)
+      for (const client of [...(options.clients ?? []), ...handedOver.values()]) adopt(api, client)
       return () => {
         if (running === api) running = undefined
       }
@@ -57,7 +58,9 @@ export function openai(options: OpenAIOptions = {}): Plugin {
  * Works before and after `start`; records while the plugin `openai()` is active.
  */
 export function instrument<T extends object>(client: T): T {
-  handedOver.add(client)
+  const key = typeof client === 'function' ? client : client.constructor
+  if (handedOver.has(key)) return client
+  handedOver.set(key, client)
   if (running !== undefined) adopt(running, client)
   return client
 }
@@ -76,8 +79,9 @@ function adopt(api: PluginApi, client: object): void {
 
 /** The client tells its version in its user agent only. */
 function versionOf(client: object): string {
-  const agent: unknown = Reflect.get(client, 'getUserAgent')
-  const said: unknown = typeof agent === 'function' ? Reflect.apply(agent, client, []) : undefined
+  const teller: unknown = typeof client === 'function' ? client.prototype : client
+  const agent = fields(teller)['getUserAgent']
+  const said: unknown = typeof agent === 'function' ? Reflect.apply(agent, teller, []) : undefined
   return /\d+\.\d+\.\d+\S*/.exec(text(said) ?? '')?.[0] ?? '0.0.0'
 }
 

@@ -53,7 +53,11 @@ describe('programs behave as without us, and their calls are recorded', () => {
 })
 
 /** Does the work for all items, `width` of them at a time. */
-async function inTurns<T>(width: number, items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+async function inTurns<T>(
+  width: number,
+  items: readonly T[],
+  work: (item: T) => Promise<void>,
+): Promise<void> {
   const queue = items.values()
   const worker = async (): Promise<void> => {
     for (const item of queue) await work(item)

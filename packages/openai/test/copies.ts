@@ -41,5 +41,7 @@ export async function loadCopy(alias: string, major: number, format: 'esm' | 'cj
 
 function isOpenAI(value: unknown): value is Module {
   // CommonJS exports the class, with everything else on it.
-  return (typeof value === 'object' || typeof value === 'function') && value !== null && 'AzureOpenAI' in value
+  return (
+    (typeof value === 'object' || typeof value === 'function') && value !== null && 'AzureOpenAI' in value
+  )
 }

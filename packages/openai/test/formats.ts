@@ -4,7 +4,7 @@ type Helpers = typeof import('openai/helpers/zod')
 type Format = ReturnType<Helpers['zodResponseFormat']>
 export type MakeFormat = () => Format
 
-export const Answer = z.object({ answer: z.number() })
+const Answer = z.object({ answer: z.number() })
 
 /** The client's own helper, or the same by hand: what it attaches is hidden, and a copied request would lose it. */
 export function makeFormat(helpers: unknown): MakeFormat {

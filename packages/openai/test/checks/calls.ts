@@ -57,7 +57,7 @@ export const calls: readonly Check[] = [
       const response = await promise.asResponse()
       const text = await response.text()
       await pause(20)
-      return { text, then: await settled(() => promise) }
+      return { text, after: await settled(() => promise) }
     },
     spans: ['chat.completion OK 200 raw'],
   },
@@ -151,7 +151,7 @@ export const calls: readonly Check[] = [
           })
           return answer.choices[0]?.message.content
         }),
-      ).then((answers) => answers.toSorted()),
+      ).then((answers) => answers.toSorted((a, b) => String(a).localeCompare(String(b)))),
     spans: ['a', 'b', 'c', 'd'].map((text) => `chat.completion OK 200 stop "re: ${text}"`),
   },
   {
@@ -202,17 +202,15 @@ export const calls: readonly Check[] = [
   },
   {
     name: 'no arguments at all',
-    run: ({ client }) => Promise.resolve(Reflect.apply(client.chat.completions.create, client.chat.completions, [])),
-    spans: (major) => [
-      major === 7 ? 'chat.completion ERROR TypeError' : 'chat.completion ERROR TypeError',
-    ],
+    run: ({ client }) =>
+      Promise.resolve(Reflect.apply(client.chat.completions.create, client.chat.completions, [])),
+    spans: (major) => [major === 7 ? 'chat.completion ERROR TypeError' : 'chat.completion ERROR TypeError'],
   },
   {
     name: 'identity of client, classes and methods',
     run: async ({ client, copy }) => {
       const { create } = client.chat.completions
       const other = client.withOptions({ timeout: 1000 })
-      const clone = { ...client.chat.completions }
       return {
         instance: client instanceof copy.OpenAI,
         other: other instanceof copy.OpenAI,
@@ -221,7 +219,7 @@ export const calls: readonly Check[] = [
         completions: client.chat.completions === client.chat.completions,
         shared: other.chat.completions.create === create,
         own: Object.hasOwn(client.chat.completions, 'create'),
-        keys: [Object.keys(client.chat.completions), Object.keys(clone), Object.keys(client).length],
+        keys: [Object.keys(client.chat.completions), Object.keys(client).length],
         name: create.name,
         length: create.length,
         descriptor: {
@@ -248,7 +246,9 @@ export const calls: readonly Check[] = [
   {
     name: 'under suppressTracing',
     run: ({ client }) =>
-      context.with(context.active().setValue(SUPPRESS_TRACING, true), () => client.chat.completions.create(ask)),
+      context.with(context.active().setValue(SUPPRESS_TRACING, true), () =>
+        client.chat.completions.create(ask),
+      ),
     spans: [],
   },
   {
@@ -260,7 +260,11 @@ export const calls: readonly Check[] = [
         apiKey: 'k',
         baseURL: server.baseURL,
         fetch: (url, init) => {
-          seen.push(storage.getStore(), String(url), Object.keys(init ?? {}).toSorted())
+          seen.push(
+            storage.getStore(),
+            url instanceof Request ? url.url : url,
+            Object.keys(init ?? {}).toSorted(),
+          )
           return fetch(url, init)
         },
       })
@@ -333,7 +337,12 @@ export const calls: readonly Check[] = [
     server: { reply: () => '{"answer": 42}' },
     run: async ({ client, copy }) => {
       const { json_schema: schema, ...rest } = copy.format()
-      const format = { type: 'json_schema' as const, name: 'answer', strict: true, schema: schema.schema ?? {} }
+      const format = {
+        type: 'json_schema' as const,
+        name: 'answer',
+        strict: true,
+        schema: schema.schema ?? {},
+      }
       const answer = await client.responses.parse({ model: 'gpt-4o', input: 'q', text: { format } })
       return { rest, parsed: answer.output_parsed, text: answer.output_text }
     },

@@ -21,10 +21,7 @@ export interface Check {
   look?(spans: readonly Span[]): void
 }
 
-export const ask = {
-  model: 'gpt-4o',
-  messages: [{ role: 'user' as const, content: 'What is six times seven?' }],
-}
+export { ask } from '../support.ts'
 
 /** Runs a check against a server of its own. What it returns must not depend on the tracer's presence. */
 export async function observe(
@@ -63,7 +60,10 @@ export async function settled(fn: () => unknown): Promise<unknown> {
 
 export function describeError(error: unknown): unknown {
   if (!(error instanceof Error)) return { type: typeof error, text: String(error) }
-  const { headers: _headers, cause, ...own } = Object.assign({}, error, { cause: error.cause })
+  const { cause } = error
+  const own: Record<string, unknown> = Object.fromEntries(Object.entries(error))
+  delete own['headers']
+  delete own['cause']
   return {
     class: error.constructor.name,
     name: error.name,

@@ -15,25 +15,23 @@ const STATUSES: readonly [number, string][] = [
   [503, 'InternalServerError'],
 ]
 
-const statuses = STATUSES.map(
-  ([status, type]): Check => ({
-    name: `HTTP ${status}`,
-    server: { fault: () => ({ status }) },
-    run: async ({ client }) => [
-      await settled(() => client.chat.completions.create(ask)),
-      await settled(() => client.chat.completions.create(streamed)),
-      await settled(() => client.chat.completions.create(ask).withResponse()),
-      await settled(() => client.chat.completions.create(ask).asResponse()),
-      await settled(() => client.chat.completions.parse(ask)),
-      await settled(() => client.chat.completions.stream(ask).finalContent()),
-      await settled(() => client.responses.create({ model: 'm', input: 'q' })),
-    ],
-    spans: [
-      ...Array.from({ length: 6 }, () => `chat.completion ERROR ${status} ${type}`),
-      `response ERROR ${status} ${type}`,
-    ],
-  }),
-)
+const statuses = STATUSES.map(([status, type]): Check => ({
+  name: `HTTP ${status}`,
+  server: { fault: () => ({ status }) },
+  run: async ({ client }) => [
+    await settled(() => client.chat.completions.create(ask)),
+    await settled(() => client.chat.completions.create(streamed)),
+    await settled(() => client.chat.completions.create(ask).withResponse()),
+    await settled(() => client.chat.completions.create(ask).asResponse()),
+    await settled(() => client.chat.completions.parse(ask)),
+    await settled(() => client.chat.completions.stream(ask).finalContent()),
+    await settled(() => client.responses.create({ model: 'm', input: 'q' })),
+  ],
+  spans: [
+    ...Array.from({ length: 6 }, () => `chat.completion ERROR ${status} ${type}`),
+    `response ERROR ${status} ${type}`,
+  ],
+}))
 
 /** What goes wrong, and how the client says so. */
 export const faults: readonly Check[] = [
@@ -46,7 +44,12 @@ export const faults: readonly Check[] = [
   },
   {
     name: 'an error without a body, and one that is no JSON',
-    server: { faults: [{ status: 500, body: '' }, { status: 502, body: '<html>' }] },
+    server: {
+      faults: [
+        { status: 500, body: '' },
+        { status: 502, body: '<html>' },
+      ],
+    },
     run: async ({ client }) => [
       await settled(() => client.chat.completions.create(ask)),
       await settled(() => client.chat.completions.create(ask)),
@@ -55,7 +58,12 @@ export const faults: readonly Check[] = [
   },
   {
     name: 'retries after 429 and 500 until it goes well',
-    server: { faults: [{ status: 429, retryAfter: 0 }, { status: 500, headers: { 'retry-after-ms': '1' } }] },
+    server: {
+      faults: [
+        { status: 429, retryAfter: 0 },
+        { status: 500, headers: { 'retry-after-ms': '1' } },
+      ],
+    },
     client: { maxRetries: 3 },
     run: ({ client }) => client.chat.completions.create(ask),
     spans: [OK],
@@ -107,21 +115,19 @@ export const faults: readonly Check[] = [
     },
     spans: ['chat.completion ERROR 200 TypeError "fort"'],
   },
-  ...(['data', 'event', 'flat'] as const).map(
-    (error): Check => ({
-      name: `an error in the middle of a stream, as ${error}`,
-      server: { flavor: 'vllm', fault: ({ body }) => (body['stream'] === true ? { error } : undefined) },
-      run: async ({ client }) => [
-        await settled(async () => collect(await client.chat.completions.create(streamed))),
-        await settled(() => client.chat.completions.stream(ask).finalContent()),
-      ],
-      spans: (major) => {
-        const thrown = error === 'data' || (error === 'event' && major >= 7)
-        const line = `chat.completion ERROR 200 ${thrown ? 'APIError' : 'InternalServerError'} "fort"`
-        return [line, line]
-      },
-    }),
-  ),
+  ...(['data', 'event', 'flat'] as const).map((error): Check => ({
+    name: `an error in the middle of a stream, as ${error}`,
+    server: { flavor: 'vllm', fault: ({ body }) => (body['stream'] === true ? { error } : undefined) },
+    run: async ({ client }) => [
+      await settled(async () => collect(await client.chat.completions.create(streamed))),
+      await settled(() => client.chat.completions.stream(ask).finalContent()),
+    ],
+    spans: (major) => {
+      const thrown = error === 'data' || (error === 'event' && major >= 7)
+      const line = `chat.completion ERROR 200 ${thrown ? 'APIError' : 'InternalServerError'} "fort"`
+      return [line, line]
+    },
+  })),
   {
     name: 'a frame that is broken off',
     server: { fault: () => ({ malformed: true }) },
@@ -146,14 +152,18 @@ export const faults: readonly Check[] = [
     run: ({ client }) => client.chat.completions.create(ask),
     spans: ['chat.completion OK 204'],
   },
-  ...[{ done: false }, { newline: '\r\n' }, { comments: true }, { splitUtf8: true }, { finalBlankLine: false }].map(
-    (sse): Check => ({
-      name: `a stream with ${JSON.stringify(sse)}`,
-      server: { reply: () => 'zwölf 👩‍🚀', fault: () => ({ sse: Object(sse) }) },
-      run: async ({ client }) => collect(await client.chat.completions.create(streamed)),
-      spans: ['chat.completion OK 200 stop "zwölf 👩‍🚀"'],
-    }),
-  ),
+  ...[
+    { done: false },
+    { newline: '\r\n' },
+    { comments: true },
+    { splitUtf8: true },
+    { finalBlankLine: false },
+  ].map((sse): Check => ({
+    name: `a stream with ${JSON.stringify(sse)}`,
+    server: { reply: () => 'zwölf 👩‍🚀', fault: () => ({ sse: Object(sse) }) },
+    run: async ({ client }) => collect(await client.chat.completions.create(streamed)),
+    spans: ['chat.completion OK 200 stop "zwölf 👩‍🚀"'],
+  })),
   {
     name: 'a stream that is empty',
     server: { reply: () => ({ frames: [] }) },

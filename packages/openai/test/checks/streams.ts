@@ -324,8 +324,7 @@ export const streams: readonly Check[] = [
       collect(await client.chat.completions.create({ ...streamed, stream_options: { include_usage: true } })),
     spans: [OK],
     look: ([span]) => {
-      const { attributes } = span ?? { attributes: {} }
-      if (typeof attributes['gen_ai.usage.completion_tokens'] !== 'number') throw new Error('No usage.')
+      if (typeof span?.attributes['gen_ai.usage.completion_tokens'] !== 'number') throw new Error('No usage.')
     },
   },
   {
