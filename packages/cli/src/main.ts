@@ -119,8 +119,9 @@ function text(options: Options, name: string): string | undefined {
   const value = options[name]
   if (Array.isArray(value)) throw usage(`The option --${name} is given more than once; give it once.`)
   if (value === undefined) return undefined
-  if (String(value) === '') throw usage(`The option --${name} is empty; give it a value.`)
-  return String(value)
+  if (typeof value === 'number') return String(value)
+  if (typeof value === 'string' && value !== '') return value
+  throw usage(`The option --${name} is empty; give it a value.`)
 }
 
 function count(options: Options, name: string): number {

@@ -36,7 +36,7 @@ describe('agl', () => {
     [['traces', '--colour'], 'Unknown option `--colour`'],
     [['traces', '--store', 'a', '--store', 'b'], '--store is given more than once'],
     [['doctor', 'now'], 'Unused args: `now`'],
-    [['demo', '--problems', '-1'], '--problems takes a number'],
+    [['demo', '--problems', '0'], '--problems takes a number'],
   ])('refuses %j as wrong usage', async (args, sentence) => {
     const { code, stderr } = await new App().agl(args)
     expect(stderr).toContain(sentence)
@@ -44,7 +44,7 @@ describe('agl', () => {
     expect(code).toBe(2)
   })
 
-  it('works from its build, with nothing of this repository', async () => {
+  it('works with nothing but what the project has installed', async () => {
     const app = new App(ALL, lonelyBin())
     expect(await app.agl(['doctor'])).toMatchObject({ code: 0 })
   })

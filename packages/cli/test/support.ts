@@ -98,10 +98,16 @@ function link(name: string, folder: string): void {
 export function lonelyBin(): string {
   const folder = realpathSync(mkdtempSync(join(tmpdir(), 'agl-bin-')))
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
-  cpSync(join(root, 'src'), join(folder, 'src'), { recursive: true })
-  cpSync(join(root, 'package.json'), join(folder, 'package.json'))
-  link('cac', folder)
-  return join(folder, 'src/bin.ts')
+  const cli = join(folder, 'packages/cli')
+  cpSync(join(root, 'src'), join(cli, 'src'), { recursive: true })
+  cpSync(join(root, 'package.json'), join(cli, 'package.json'))
+  const example = 'examples/quickstart'
+  cpSync(join(root, '../..', example), join(folder, example), {
+    recursive: true,
+    filter: (path) => !path.includes('node_modules'),
+  })
+  link('cac', cli)
+  return join(cli, 'src/bin.ts')
 }
 
 export function names(spans: readonly Span[]): string[] {

@@ -34,18 +34,20 @@ export async function demo(options: DemoOptions): Promise<void> {
   const { vllm } = await load('@agl/vllm', folders)
   const { storeSink } = await load('@agl/store', folders)
   const quickstart = await loadQuickstart()
-  const store = await openStore(url, folders)
+  const model = await chooseModel(quickstart, folders)
   try {
-    const plugins = [openai(), vllm({ logprobs: true })]
-    const lightning = await core.start({ plugins, sinks: [storeSink(store)], serviceName: 'agl-demo' })
-    const model = await chooseModel(quickstart, folders)
-    const problems = quickstart.problems.slice(0, options.problems)
-    const ids = await solveAll(problems, quickstart, model, core)
-    await model.close()
-    await lightning.shutdown()
-    await summarize(store, ids, url, core)
+    const store = await openStore(url, folders)
+    try {
+      const plugins = [openai(), vllm({ logprobs: true })]
+      const lightning = await core.start({ plugins, sinks: [storeSink(store)], serviceName: 'agl-demo' })
+      const problems = quickstart.problems.slice(0, options.problems)
+      const ids = await solveAll(problems, quickstart, model, core).finally(async () => void (await lightning.shutdown()))
+      await summarize(store, ids, url, core)
+    } finally {
+      await store.close()
+    }
   } finally {
-    await store.close()
+    await model.close()
   }
 }
 
@@ -72,7 +74,7 @@ async function chooseModel(quickstart: Quickstart, folders: readonly string[]): 
 
 async function solveAll(
   problems: Quickstart['problems'],
-  { solve }: Quickstart,
+  quickstart: Quickstart,
   { client, name }: Model,
   { trace, activeTrace, emitReward }: Core,
 ): Promise<string[]> {
@@ -81,7 +83,7 @@ async function solveAll(
   for (const { id, question, answer } of problems) {
     await trace(id, async () => {
       ids.push(activeTrace()?.rolloutId ?? '')
-      const given = await solve(client, name, question)
+      const given = await quickstart.solve(client, name, question)
       emitReward(given === answer)
       const mark = given === answer ? paint('green', 'right') : paint('red', 'wrong')
       print([

@@ -23,7 +23,7 @@ export function renderTrace(rollout: Rollout, spans: readonly Span[], options: T
   const lines = head(rollout, spans, options)
   for (const root of roots) lines.push(...branch(root, '', '', options))
   if (orphans.length > 0) {
-    lines.push(options.paint('yellow', `(${ending(rollout)})`))
+    lines.push(options.paint('yellow', oneLine(`(${ending(rollout)})`, options.columns)))
     lines.push(...branches(orphans, '', options))
   }
   if (spans.length === 0) lines.push(options.paint('dim', '(no spans)'))
@@ -53,7 +53,7 @@ function head(
     attempt !== undefined && attempt.sequenceId > 1 ? `attempt ${attempt.sequenceId}` : undefined,
   ].filter((fact) => fact !== undefined)
   const name = oneLine(nameOf(rollout, spans), Math.max(10, columns - width(rolloutId) - 2))
-  return [`${paint('bold', name)}  ${paint('dim', rolloutId)}`, facts.join(', '), '']
+  return [`${paint('bold', name)}  ${paint('dim', rolloutId)}`, oneLine(facts.join(', '), columns), '']
 }
 
 export function nameOf(rollout: Rollout, spans: readonly Span[]): string {
@@ -113,13 +113,11 @@ function line({ span, asked }: Node, indent: string, { rewardsOf, columns, paint
     index === 0 ? `reward ${number(reward.value)}` : `${oneLine(reward.name, 30)} ${number(reward.value)}`,
   )
   const instant = span.endTime <= span.startTime
-  const facts = [
-    instant ? undefined : duration(span.endTime - span.startTime),
-    ...callFacts(span),
-    ...rewards,
-  ]
-    .filter((fact) => fact !== undefined)
-    .join(', ')
+  const all = [instant ? undefined : duration(span.endTime - span.startTime), ...callFacts(span), ...rewards]
+  const facts = oneLine(
+    all.filter((fact) => fact !== undefined).join(', '),
+    columns - width(indent) - width(name) - 2,
+  )
   const room = columns - width(indent) - width(name) - width(facts) - 4
   const detail = failed ? `✗ ${failure(span)}` : said(span, asked)
   const shown = detail === undefined || room < 4 ? '' : oneLine(detail, room)
