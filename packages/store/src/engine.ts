@@ -35,7 +35,7 @@ export interface Found {
  * What every backend does, in one synchronous step each. `LocalStore` calls it, directly or in another thread, so
  * arguments and results are all structured-cloneable.
  */
-export interface Operations {
+interface Operations {
   startRollout: { args: [request: NewRollout]; result: AttemptedRollout }
   updateAttempt: { args: [rolloutId: string, attemptId: string, update: AttemptUpdate]; result: Attempt }
   findRollouts: { args: [selection: RolloutSelection]; result: Found }

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
-import { mkdirSync } from 'node:fs'
-import { join } from 'node:path'
+import { mkdirSync, readdirSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, it } from 'vitest'
 import { openStore } from '../src/index.ts'
@@ -94,6 +94,8 @@ describe('a program', () => {
   it('ends by itself with a store left open', async () => {
     const file = join(folder(), 'agl.db')
     expect(await run('endings.ts', ['idle', file]).end()).toMatchObject({ code: 0, errors: '' })
+    // All is in the one file: the log beside it is gone, as after `close`.
+    expect(readdirSync(dirname(file))).toEqual([basename(file)])
     const store = await openStore(`sqlite:${file}`)
     expect((await store.statistics()).totalRollouts).toBe(1)
     await store.close()
@@ -133,7 +135,7 @@ describe('a disk without room', () => {
     const disk = join(folder(), 'disk')
     mkdirSync(disk)
     try {
-      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=3m', 'tmpfs', disk], { stdio: 'pipe' })
+      execFileSync('/bin/mount', ['-t', 'tmpfs', '-o', 'size=3m', 'tmpfs', disk], { stdio: 'pipe' })
     } catch (error) {
       if (process.env['CI']) throw error
       console.warn('SKIPPED: a full disk could not be tried, since this user may not mount one.')
@@ -145,7 +147,7 @@ describe('a disk without room', () => {
       expect(failure).toBe(
         `failed store_unavailable: The disk is full and the store file ${join(disk, 'agl.db')} cannot grow; free some space and try again.`,
       )
-      execFileSync('mount', ['-o', 'remount,size=64m', disk])
+      execFileSync('/bin/mount', ['-o', 'remount,size=64m', disk])
       program.process.stdin?.write('go on\n')
       const { code, lines, errors } = await program.end()
       expect({ code, errors }).toEqual({ code: 0, errors: '' })
@@ -157,7 +159,7 @@ describe('a disk without room', () => {
       expect(total).toBe(count)
       await store.close()
     } finally {
-      execFileSync('umount', [disk])
+      execFileSync('/bin/umount', [disk])
     }
   })
 
