@@ -20,7 +20,7 @@ const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
  */
 export function host(trace: Trace, lightning: Lightning, options: HostOptions): void {
   // A program may start and shut down by itself; here its tracer is ours, and ends with the process.
-  const { shutdown } = lightning
+  const shutdown = lightning.shutdown.bind(lightning)
   lightning.shutdown = (settings) => lightning.flush(settings)
 
   let failure: { error: unknown } | undefined

@@ -8,7 +8,7 @@ import { resolveIn } from './packages.ts'
 const MOST_PACKAGES = 2000
 
 /** Folders of every package that the project in `folder` reaches by its dependencies, the project's own first. */
-export function reachable(folder: string): string[] {
+function reachable(folder: string): string[] {
   const folders: string[] = []
   const seen = new Set<string>()
   const waiting = [projectOf(folder) ?? folder]

@@ -41,7 +41,12 @@ export async function demo(options: DemoOptions): Promise<void> {
       const plugins = [openai(), vllm({ logprobs: true })]
       const lightning = await core.start({ plugins, sinks: [storeSink(store)], serviceName: 'agl-demo' })
       const problems = quickstart.problems.slice(0, options.problems)
-      const ids = await solveAll(problems, quickstart, model, core).finally(async () => void (await lightning.shutdown()))
+      let ids: string[]
+      try {
+        ids = await solveAll(problems, quickstart, model, core)
+      } finally {
+        await lightning.shutdown()
+      }
       await summarize(store, ids, url, core)
     } finally {
       await store.close()

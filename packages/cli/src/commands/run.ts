@@ -50,7 +50,7 @@ function locate(file: string): string {
 }
 
 /** Adds `sink` wherever an environment may replace the list. */
-export function withSink(config: Config, sink: Sink): Config {
+function withSink(config: Config, sink: Sink): Config {
   const add = (sinks: readonly Sink[] = []): Sink[] => [...sinks, sink]
   const environments = Object.entries(config.environments ?? {}).map(([name, overlay]) => [
     name,

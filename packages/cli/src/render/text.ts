@@ -8,7 +8,7 @@ const WIDE =
   /\p{Extended_Pictographic}|[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\ua960-\ua97c\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff01-\uff60\uffe0-\uffe6]|[\u{1f1e6}-\u{1f1ff}\u{20000}-\u{3fffd}]/u
 const INVISIBLE = /^[\p{Mn}\p{Me}\p{Cf}]+$/u
 /** Whatever could move the cursor, colour the terminal or turn the text around. */
-const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]+/g
+const CONTROL = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]+/gu
 
 const segmenter = new Intl.Segmenter('en', { granularity: 'grapheme' })
 
