@@ -102,13 +102,13 @@ export async function benchNotListening(): Promise<void> {
   const openai = client(answering(completion({ promptIds: 10, outputTokens: 5 })))
   const body = { model: 'bench', messages }
   const allocated = async (): Promise<number> => {
-    const calls: Promise<unknown>[] = new Array(2000)
     for (let i = 0; i < 500; i++) await openai.chat.completions.create(body)
+    const calls = Array.from({ length: 2000 }, () => 0 as unknown)
     globalThis.gc?.()
     const before = process.memoryUsage().heapUsed
     for (let i = 0; i < calls.length; i++) calls[i] = openai.chat.completions.create(body)
     const bytes = (process.memoryUsage().heapUsed - before) / calls.length
-    await Promise.all(calls)
+    for (const call of calls) await call
     return bytes
   }
   const median = async (): Promise<number> => {

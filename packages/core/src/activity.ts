@@ -8,9 +8,10 @@ import {
 } from '@opentelemetry/api'
 import type { Activity, ActivityData, ActivityKind, ActivityStart } from './activity-types.ts'
 import { now, randomHex, type OtelSpan } from './context.ts'
-import { encodeEnd, encodeError, encodeStart, otelName, spanName, toolCallSpans } from './encode.ts'
+import { encodeEnd, encodeError, encodeStart, toolCallSpans } from './encode.ts'
 import { AglError } from './errors.ts'
 import type { LiveTrace } from './live-trace.ts'
+import { otelName, spanName } from './names.ts'
 import type { Runtime } from './runtime.ts'
 import type { Attributes, SpanEvent, SpanStatus } from './types.ts'
 

@@ -54,16 +54,8 @@ export function applyCapture(span: SpanCore, capture: Capture): void {
 function dropTokens(attributes: Attributes, key: string): void {
   if (!TOKENS.test(key)) return
   const value = attributes[key]
-  if (key.includes('logprobs.') && typeof value === 'string') attributes[key] = safeNumbersOnly(value)
+  if (key.includes('logprobs.') && typeof value === 'string') attributes[key] = numbersOnly(value)
   else delete attributes[key]
-}
-
-function safeNumbersOnly(text: string): string {
-  try {
-    return numbersOnly(text)
-  } catch {
-    return '[]'
-  }
 }
 
 function redactSpan(span: SpanCore, redact: NonNullable<CaptureOptions['redact']>): void {
@@ -72,7 +64,8 @@ function redactSpan(span: SpanCore, redact: NonNullable<CaptureOptions['redact']
   const choices = new Set<string>()
   const one = (text: string, key: string): string | undefined => {
     try {
-      return redact(text, { key, span: span.name })
+      const kept: unknown = redact(text, { key, span: span.name })
+      return typeof kept === 'string' ? kept : undefined
     } catch {
       return undefined
     }
@@ -104,10 +97,14 @@ function isTextList(value: unknown): value is string[] {
 
 /** Leaves the numbers of logprobs and drops what would spell out the text: tokens, bytes, alternatives. */
 export function numbersOnly(text: string): string {
-  const parsed: unknown = JSON.parse(text)
-  if (Array.isArray(parsed))
-    return JSON.stringify(parsed.map((entry: unknown) => ({ logprob: read(entry, 'logprob') })))
-  return JSON.stringify({ token_logprobs: read(parsed, 'token_logprobs') })
+  try {
+    const parsed: unknown = JSON.parse(text)
+    if (Array.isArray(parsed))
+      return JSON.stringify(parsed.map((entry: unknown) => ({ logprob: read(entry, 'logprob') })))
+    return JSON.stringify({ token_logprobs: read(parsed, 'token_logprobs') })
+  } catch {
+    return '[]'
+  }
 }
 
 function read(value: unknown, key: string): unknown {

@@ -59,7 +59,8 @@ export function randomHex(bytes: number): string {
     used = 0
   }
   let text = ''
-  for (let end = used + bytes; used < end; used++) text += HEX[pool[used] ?? 0]
+  const end = used + bytes
+  for (; used < end; used++) text += HEX[pool[used] ?? 0]
   return text
 }
 

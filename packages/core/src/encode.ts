@@ -11,6 +11,7 @@ import type {
   Usage,
 } from './activity-types.ts'
 import { numbersOnly } from './capture.ts'
+import { isDataOf, isKind } from './names.ts'
 import { flatten, OPERATION_INPUT, OPERATION_NAME, OPERATION_OUTPUT, sanitizeValue } from './semconv.ts'
 import type { Attributes, AttributeValue, SpanCore, SpanStatus } from './types.ts'
 
@@ -18,58 +19,6 @@ import type { Attributes, AttributeValue, SpanCore, SpanStatus } from './types.t
  * Activities become Agent Lightning's attributes here: pure functions, no clock, no ids. What is recorded of the
  * start is copied at the start, since agents go on to change their message lists.
  */
-
-const LLM_NAMES = {
-  chat: 'openai.chat.completion',
-  completion: 'openai.completion',
-  response: 'openai.response',
-} as const
-
-/** Whether `kind`'s start is what `data` is; lets one function serve all kinds without a cast. */
-function isKind<K extends ActivityKind>(
-  kind: ActivityKind,
-  wanted: K,
-  _data: ActivityStart[ActivityKind],
-): _data is ActivityStart[K] {
-  return kind === wanted
-}
-
-function isDataOf<K extends ActivityKind>(
-  kind: ActivityKind,
-  wanted: K,
-  _data: ActivityData[ActivityKind],
-): _data is ActivityData[K] {
-  return kind === wanted
-}
-
-/** The record's span name. An `llm` span that holds another is the framework's: its ids and usage are on the inner one. */
-export function spanName(kind: ActivityKind, start: ActivityStart[ActivityKind], outer: boolean): string {
-  if (isKind(kind, 'llm', start)) return outer ? (start.name ?? 'chat_model.llm') : LLM_NAMES[start.operation]
-  if (kind === 'embedding') return 'openai.embedding'
-  if (kind === 'operation') return 'agentlightning.operation'
-  return `${'name' in start ? start.name : kind}.${kind}`
-}
-
-/** The OpenTelemetry GenAI name and operation, for the span beside the record. */
-export function otelName(
-  kind: ActivityKind,
-  start: ActivityStart[ActivityKind],
-): [name: string, operation: string] {
-  const operation = isKind(kind, 'llm', start)
-    ? start.operation === 'completion'
-      ? 'text_completion'
-      : 'chat'
-    : (OTEL_OPERATIONS[kind] ?? kind)
-  const subject = 'request' in start ? start.request['model'] : start.name
-  return [typeof subject === 'string' ? `${operation} ${subject}` : operation, operation]
-}
-const OTEL_OPERATIONS: Partial<Record<ActivityKind, string>> = {
-  tool: 'execute_tool',
-  agent: 'invoke_agent',
-  workflow: 'invoke_workflow',
-  retriever: 'retrieval',
-  embedding: 'embeddings',
-}
 
 /** Adds what JSON calls a value under `key`: nothing for null, text and numbers as they are, the rest as JSON text. */
 function put(into: Attributes, key: string, value: unknown): void {
@@ -300,7 +249,7 @@ function later(into: Attributes, key: string, make: () => string): void {
 }
 
 function putTokens(into: Attributes, tokens: TokenIds): void {
-  const holes = tokens.choices.some((choice) => choice.gap === true)
+  const holes = tokens.choices.some((choice) => choice.index === 0 && choice.gap === true)
   if (tokens.prompt !== undefined)
     into[holes ? 'agl.partial.prompt_token_ids' : 'prompt_token_ids'] = tokens.prompt
   for (const choice of tokens.choices) {

@@ -38,14 +38,15 @@ export class HostFinder {
     this.#hook()
     const visitor: Visitor = { name, file, visit }
     this.#visitors.add(visitor)
-    for (const { module, host } of [...this.#seen.values()]) this.#offer(visitor, module, host)
+    const seen = Array.from(this.#seen.values())
+    for (const { module, host } of seen) this.#offer(visitor, module, host)
     this.#scan(visitor)
     return () => void this.#visitors.delete(visitor)
   }
 
   /** Resolves when the modules that had been loaded before are all visited. */
   async settled(): Promise<void> {
-    while (this.#pending.size > 0) await Promise.allSettled([...this.#pending])
+    while (this.#pending.size > 0) await Promise.allSettled(this.#pending)
   }
 
   close(): void {

@@ -102,21 +102,21 @@ export function getMessageValue(span: Pick<Span, 'attributes'>): string | undefi
 export function getObjectValue(span: Pick<Span, 'attributes'>): unknown {
   const json = read(span.attributes, `${OBJECT}.json`)
   const literal = read(span.attributes, `${OBJECT}.literal`)
-  const type = read(span.attributes, `${OBJECT}.type`) ?? 'str'
+  const named = read(span.attributes, `${OBJECT}.type`) ?? 'str'
+  const type = typeof named === 'string' ? named : typeof named
   try {
-    if (json !== undefined) return JSON.parse(String(json))
+    if (typeof json === 'string') return JSON.parse(json)
   } catch (cause) {
     throw new AglError('value_invalid', 'The object of this span is not valid JSON.', { cause })
   }
-  if (literal === undefined) return null
-  const text = String(literal)
-  if (type === 'str') return text
-  if (type === 'bool') return text.toLowerCase() === 'true'
-  if (type === 'int' && /^\s*[-+]?\d+(_\d+)*\s*$/.test(text)) return Number(text.replaceAll('_', ''))
-  if (type === 'float' && toNumber(text) !== undefined) return toNumber(text)
-  if (type === 'bytes') return Uint8Array.from(atob(text), (char) => char.charCodeAt(0))
+  if (typeof literal !== 'string') return null
+  if (type === 'str') return literal
+  if (type === 'bool') return literal.toLowerCase() === 'true'
+  if (type === 'int' && /^\s*[-+]?\d+(_\d+)*\s*$/.test(literal)) return Number(literal.replaceAll('_', ''))
+  if (type === 'float' && toNumber(literal) !== undefined) return toNumber(literal)
+  if (type === 'bytes') return Uint8Array.from(atob(literal), (char) => char.charCodeAt(0))
   throw new AglError(
     'value_invalid',
-    `The object of this span has the type "${String(type)}", whose literal cannot be read.`,
+    `The object of this span has the type "${type}", whose literal cannot be read.`,
   )
 }

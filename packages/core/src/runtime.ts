@@ -3,9 +3,10 @@ import { CURRENT, OpenActivity, Unrecorded } from './activity.ts'
 import type { Activity, ActivityKind, ActivityStart } from './activity-types.ts'
 import { captureSettings, type Capture } from './capture.ts'
 import { adjustClock, ensureContextManager, isSuppressed, processSlot, randomHex } from './context.ts'
-import { otelName, putAll } from './encode.ts'
+import { putAll } from './encode.ts'
 import { AglError, logger } from './errors.ts'
 import { LiveTrace } from './live-trace.ts'
+import { otelName } from './names.ts'
 import { summary, type SinkQueue } from './queue.ts'
 import type { Attributes, FlushResult, Logger, Span, SpanCore, TraceOptions } from './types.ts'
 
@@ -102,7 +103,7 @@ export class Runtime {
 
   /** Ends whatever is still open, at shutdown. */
   abandonAll(): void {
-    for (const trace of [...this.open]) trace.abandon()
+    for (const trace of this.open) trace.abandon()
   }
 }
 
