@@ -253,11 +253,12 @@ describe('a program under agl run', () => {
     const app = new App()
     app.write(
       'a.mjs',
-      `${ESM}import { setTimeout } from 'node:timers/promises'
+      `${ESM}import { start } from '@agl/core'
        await ask()
-       await setTimeout(1000)
+       const lightning = await start()
+       await lightning.flush()
        console.log('now')
-       await setTimeout(60_000)`,
+       setInterval(() => {}, 1000)`,
     )
     const killed = await app.agl(['run', 'a.mjs'], {
       env,
