@@ -158,7 +158,7 @@ function tracing(capture: CaptureOptions): Promise<Running> {
 function leaks(spans: readonly Span[]): string[] {
   return spans.flatMap((span) => {
     const { name, status, attributes, events } = spanToJSON(span)
-    const places = Object.entries({ ...attributes, name, status, ...events.map((event) => event) })
+    const places = Object.entries({ ...attributes, name, status, events })
     return places
       .filter(([, value]) => JSON.stringify(value).includes(CANARY))
       .map(([key]) => `${span.name}: ${key}`)

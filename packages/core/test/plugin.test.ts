@@ -42,8 +42,8 @@ function marker(target: object, key: PropertyKey, mark = 'seen', name = 'marker'
           function (this: unknown, ...args) {
             const result = Reflect.apply(original, this, args)
             return result instanceof Promise
-              ? result.then((text) => `${mark}(${text})`)
-              : `${mark}(${result})`
+              ? result.then((text) => `${mark}(${String(text)})`)
+              : `${mark}(${String(result)})`
           },
       )
     },
