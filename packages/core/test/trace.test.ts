@@ -66,8 +66,8 @@ describe('trace', () => {
       expect(named(spans, 'openai.chat.completion').attributes['gen_ai.request.model']).toBe(`model ${i}`)
       expect(findFinalReward(spans)).toBe(Number(i))
       const all = (key: string): unknown[] => spans.flatMap((span) => span.attributes[key] ?? [])
-      expect(all('agentlightning.message.body')).toEqual(new Array(7).fill(i))
-      expect(all('agentlightning.operation.input.i')).toEqual(new Array(7).fill(Number(i)))
+      expect(all('agentlightning.message.body')).toEqual(Array.from({ length: 7 }, () => i))
+      expect(all('agentlightning.operation.input.i')).toEqual(Array.from({ length: 7 }, () => Number(i)))
     }
   })
 
