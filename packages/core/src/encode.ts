@@ -78,6 +78,43 @@ function putNested(into: Attributes, key: string, value: unknown): void {
   }
 }
 
+interface IndexedKeys {
+  prefix: string
+  role: string
+  content: string
+  finishReason: string
+  name: string
+}
+
+/** Attribute names with an index, made once each: building and interning them anew costs more than all the rest. */
+function indexedKeys(stem: string): (index: number) => IndexedKeys {
+  const known: IndexedKeys[] = []
+  const make = (index: number): IndexedKeys => {
+    const prefix = `${stem}.${index}`
+    return {
+      prefix,
+      role: `${prefix}.role`,
+      content: `${prefix}.content`,
+      finishReason: `${prefix}.finish_reason`,
+      name: `${prefix}.name`,
+    }
+  }
+  return (index) =>
+    known[index] ?? (index < 512 && index === known.length ? (known[index] = make(index)) : make(index))
+}
+const promptKeys = indexedKeys('gen_ai.prompt')
+const completionKeys = indexedKeys('gen_ai.completion')
+
+const requestKeys = new Map<string, string>()
+
+function requestKey(name: string): string {
+  const known = requestKeys.get(name)
+  if (known !== undefined) return known
+  const key = `gen_ai.request.${name}`
+  if (requestKeys.size < 512) requestKeys.set(name, key)
+  return key
+}
+
 function putToolCalls(into: Attributes, prefix: string, calls: readonly ToolCall[] | undefined): void {
   for (let i = 0; i < (calls?.length ?? 0); i++) {
     const call = calls?.[i]
@@ -94,12 +131,12 @@ function putMessages(into: Attributes, messages: readonly Message[]): void {
   for (let i = 0; i < messages.length; i++) {
     const message = messages[i]
     if (message === undefined) continue
-    const key = `gen_ai.prompt.${i}`
-    into[`${key}.role`] = message.role
-    put(into, `${key}.content`, message.content)
-    if (message.toolCallId !== undefined) into[`${key}.tool_call_id`] = message.toolCallId
-    if (message.name !== undefined) into[`${key}.name`] = message.name
-    if (message.toolCalls !== undefined) putToolCalls(into, key, message.toolCalls)
+    const key = promptKeys(i)
+    into[key.role] = message.role
+    put(into, key.content, message.content)
+    if (message.toolCallId !== undefined) into[`${key.prefix}.tool_call_id`] = message.toolCallId
+    if (message.name !== undefined) into[key.name] = message.name
+    if (message.toolCalls !== undefined) putToolCalls(into, key.prefix, message.toolCalls)
   }
 }
 
@@ -113,7 +150,7 @@ export function encodeStart(
   if (isKind(kind, 'llm', start)) {
     into['gen_ai.system'] = start.provider
     into['gen_ai.request.type'] = start.operation
-    for (const name in start.request) put(into, `gen_ai.request.${name}`, start.request[name])
+    for (const name in start.request) put(into, requestKey(name), start.request[name])
     if (start.streaming !== undefined) into['gen_ai.request.streaming'] = start.streaming
     if (start.baseURL !== undefined) into['agl.base_url'] = start.baseURL
     if (content && start.messages !== undefined) putMessages(into, start.messages)
@@ -128,7 +165,7 @@ export function encodeStart(
   } else if (isKind(kind, 'embedding', start)) {
     into['gen_ai.system'] = start.provider
     into['gen_ai.request.type'] = 'embedding'
-    for (const name in start.request) put(into, `gen_ai.request.${name}`, start.request[name])
+    for (const name in start.request) put(into, requestKey(name), start.request[name])
     if (start.baseURL !== undefined) into['agl.base_url'] = start.baseURL
     if (content) put(into, 'gen_ai.prompt.0.content', start.input)
   } else if (isKind(kind, 'tool', start)) {
@@ -212,18 +249,22 @@ function putUsage(into: Attributes, usage: Usage | undefined): void {
 }
 
 function putChoice(into: Attributes, choice: Choice, options: { content: boolean; tokens: boolean }): void {
-  const key = `gen_ai.completion.${choice.index}`
-  put(into, `${key}.role`, choice.role)
-  put(into, `${key}.finish_reason`, choice.finishReason)
+  const key = completionKeys(choice.index)
+  put(into, key.role, choice.role)
+  put(into, key.finishReason, choice.finishReason)
   if (options.content) {
-    put(into, `${key}.content`, choice.content)
-    put(into, `${key}.refusal`, choice.refusal)
-    put(into, `${key}.reasoning`, choice.reasoning)
-    if (choice.toolCalls !== undefined) putToolCalls(into, key, choice.toolCalls)
+    put(into, key.content, choice.content)
+    if (choice.refusal !== undefined) into[`${key.prefix}.refusal`] = choice.refusal
+    if (choice.reasoning !== undefined) into[`${key.prefix}.reasoning`] = choice.reasoning
+    if (choice.toolCalls !== undefined) putToolCalls(into, key.prefix, choice.toolCalls)
   }
   const prefix = choice.index === 0 ? '' : `agl.choices.${choice.index}.`
-  putLogprobs(into, `${prefix}logprobs.content`, choice.logprobs, options.tokens)
-  putLogprobs(into, `${prefix}logprobs.refusal`, choice.refusalLogprobs, options.tokens)
+  if (choice.logprobs !== undefined) {
+    putLogprobs(into, `${prefix}logprobs.content`, choice.logprobs, options.tokens)
+  }
+  if (choice.refusalLogprobs !== undefined) {
+    putLogprobs(into, `${prefix}logprobs.refusal`, choice.refusalLogprobs, options.tokens)
+  }
 }
 
 function putLogprobs(into: Attributes, key: string, value: unknown, tokens: boolean): void {

@@ -31,7 +31,9 @@ export function vllm(options: VllmOptions = {}): Plugin {
         let ours = known.get(baseURL)
         if (ours === undefined) {
           ours = match(baseURL)
-          if (known.size < 100) known.set(baseURL, ours)
+          // A program may make up base URLs without end.
+          if (known.size >= 100) return ours
+          known.set(baseURL, ours)
           if (!ours)
             api.note(
               `${baseURL} was not taken for a vLLM server; if it is one, let the option "match" say so.`,
@@ -42,9 +44,9 @@ export function vllm(options: VllmOptions = {}): Plugin {
       api.on('llm', {
         start({ data }) {
           const ours = isOurs(data.baseURL)
-          const asked = data.request['return_token_ids'] === true
-          if (ours) addFields(data, { tokenIds: tokenIds && !asked, logprobs })
-          if ((ours && tokenIds) || asked) {
+          const asked = data.request['return_token_ids']
+          if (ours) addFields(data, { tokenIds: tokenIds && asked === undefined, logprobs })
+          if (asked === true || (ours && tokenIds && asked === undefined)) {
             data.readers ??= []
             data.readers.push(
               new TokenReader(() => {

@@ -62,33 +62,40 @@ export class TokenReader implements ResponseReader {
 
   /** Adds a chunk's ids; the first come as one list and mostly stay the only ones. */
   #append(into: List | undefined, items: unknown): List | undefined {
-    if (!Array.isArray(items) || !areIds(items)) {
-      if (!this.#broken) this.#onBroken()
-      this.#broken = true
-      return into
+    if (into === undefined && Array.isArray(items) && items.length > 64) {
+      const ids = typed(items)
+      if (ids !== undefined) return ids
+    } else if (Array.isArray(items)) {
+      const list = into === undefined ? [] : Array.isArray(into) ? into : Array.from(into)
+      let i = 0
+      for (; i < items.length; i++) {
+        const id: unknown = items[i]
+        if (!isId(id)) break
+        list.push(id)
+      }
+      if (i === items.length) return list
+      list.length -= i
     }
-    if (into === undefined) return items.length > 64 ? new Int32Array(items) : items.slice()
-    const list = Array.isArray(into) ? into : Array.from(into)
-    for (let i = 0; i < items.length; i++) list.push(items[i] ?? 0)
-    return list
+    if (!this.#broken) this.#onBroken()
+    this.#broken = true
+    return into
   }
 
   finish({ usage, aborted }: { usage?: Usage; aborted: boolean }): TokenIds | undefined {
-    const [first] = this.#choices
-    const shared = this.#prompt ?? first?.prompt
-    if (shared === undefined && !this.#choices.some((choice) => choice.response !== undefined))
-      return undefined
-    const complete = this.#complete(usage, aborted)
+    const read = this.#choices.toSorted((a, b) => a.index - b.index)
+    const [first] = read
+    const shared = this.#prompt ?? (first?.index === 0 ? first.prompt : undefined)
+    if (shared === undefined && read.length === 0) return undefined
+    const counted = this.#counted(usage)
+    const complete = aborted || this.#broken ? false : counted
     // Cut short, the ids are a clean prefix; where the server says that there were others, they have a hole.
-    const gap = complete === false && (!aborted || this.#broken)
-    const choices = this.#choices
-      .toSorted((a, b) => a.index - b.index)
-      .map(({ index, prompt, response }) => ({
-        index,
-        ...(response === undefined ? {} : { response: typed(response) }),
-        ...(prompt === undefined || same(prompt, shared) ? {} : { prompt: typed(prompt) }),
-        ...(gap ? { gap } : {}),
-      }))
+    const gap = this.#broken || counted === false
+    const choices = read.map(({ index, prompt, response }) => ({
+      index,
+      ...(response === undefined ? {} : { response: typed(response) }),
+      ...(prompt === undefined || same(prompt, shared) ? {} : { prompt: typed(prompt) }),
+      ...(gap ? { gap } : {}),
+    }))
     return {
       ...(shared === undefined ? {} : { prompt: typed(shared) }),
       choices,
@@ -97,8 +104,8 @@ export class TokenReader implements ResponseReader {
     }
   }
 
-  #complete(usage: Usage | undefined, aborted: boolean): boolean | undefined {
-    if (aborted || this.#broken) return false
+  /** Whether the ids are as many as the server says; undefined where it does not say. */
+  #counted(usage: Usage | undefined): boolean | undefined {
     const expected = usage?.completionTokens
     if (expected === undefined) return undefined
     let actual = 0
@@ -114,17 +121,27 @@ function same(a: List, b: List | undefined): boolean {
   return true
 }
 
-/** From the list at once: `Int32Array.from` goes through an iterator and takes ten times as long. */
-function typed(list: List): Int32Array {
-  return list instanceof Int32Array ? list : new Int32Array(list)
+function own<K extends 'prompt' | 'response'>(key: K, list: List | undefined): { [P in K]?: Int32Array } {
+  const ids = list === undefined ? undefined : typed(list)
+  const result: { [P in K]?: Int32Array } = {}
+  if (ids !== undefined) result[key] = ids
+  return result
 }
 
-function areIds(items: readonly unknown[]): items is number[] {
-  for (let i = 0; i < items.length; i++) {
-    const id = items[i]
-    if (typeof id !== 'number' || (id | 0) !== id || id < 0) return false
+function isId(id: unknown): id is number {
+  return typeof id === 'number' && (id | 0) === id && id >= 0
+}
+
+/** By a loop: the constructor and `from` take ten times as long for a plain list. Undefined where not all are ids. */
+function typed(list: readonly unknown[] | Int32Array): Int32Array | undefined {
+  if (list instanceof Int32Array) return list
+  const ids = new Int32Array(list.length)
+  for (let i = 0; i < ids.length; i++) {
+    const id = list[i]
+    if (!isId(id)) return undefined
+    ids[i] = id
   }
-  return true
+  return ids
 }
 
 function isFields(value: unknown): value is Record<string, unknown> {
