@@ -92,12 +92,12 @@ export class TokenReader implements ResponseReader {
     const gap = this.#broken || counted === false
     const choices = read.map(({ index, prompt, response }) => ({
       index,
-      ...(response === undefined ? {} : { response: typed(response) }),
-      ...(prompt === undefined || same(prompt, shared) ? {} : { prompt: typed(prompt) }),
+      ...own('response', response),
+      ...own('prompt', prompt === undefined || same(prompt, shared) ? undefined : prompt),
       ...(gap ? { gap } : {}),
     }))
     return {
-      ...(shared === undefined ? {} : { prompt: typed(shared) }),
+      ...own('prompt', shared),
       choices,
       ...(complete === undefined ? {} : { complete }),
       ...(aborted && !gap ? { truncated: true } : {}),
