@@ -102,7 +102,7 @@ function toError({ failure: { code, message, cause } }: Reply & { failure: Failu
 function lost(path: string, reason: unknown): AglError {
   const why = reason instanceof Error ? ` (${reason.message})` : ''
   const isMissing =
-    reason instanceof Error && 'code' in reason && /MODULE_NOT_FOUND$/.test(String(reason.code))
+    reason instanceof Error && 'code' in reason && String(reason.code).endsWith('MODULE_NOT_FOUND')
   const remedy = isMissing
     ? 'where an app is bundled, keep @agl/store out of the bundle'
     : 'what was not acknowledged can be sent again, to a new thread'

@@ -111,8 +111,8 @@ export class SqliteEngine implements Engine {
   }
 
   readRollouts(ids: readonly number[]): Rollout[] {
-    return this.#guard(() =>
-      this.#read('SELECT * FROM rollouts WHERE id = ?', ids).map((row) => {
+    return this.#read(() =>
+      this.#rows('SELECT * FROM rollouts WHERE id = ?', ids).map((row) => {
         const rollout = readRollout(row)
         const attempt = this.#attempt(rollout.rolloutId, 'latest')
         return attempt === undefined ? rollout : { ...rollout, attempt }
@@ -146,8 +146,8 @@ export class SqliteEngine implements Engine {
   }
 
   readSpans(ids: readonly number[]): string[] {
-    return this.#guard(() =>
-      this.#read('SELECT data FROM spans WHERE id = ?', ids).map((row) => text(row, 'data')),
+    return this.#read(() =>
+      this.#rows('SELECT data FROM spans WHERE id = ?', ids).map((row) => text(row, 'data')),
     )
   }
 
@@ -160,7 +160,7 @@ export class SqliteEngine implements Engine {
   }
 
   count(): Result<'count'> {
-    return this.#guard(() => {
+    return this.#read(() => {
       const of = (table: string): number => number(this.#get(`SELECT count(*) AS n FROM ${table}`) ?? {}, 'n')
       return { rollouts: of('rollouts'), attempts: of('attempts'), spans: of('spans') }
     })
@@ -179,7 +179,7 @@ export class SqliteEngine implements Engine {
   }
 
   #find(table: string, filter: Clause, page: Clause): Found {
-    return this.#guard(() => {
+    return this.#read(() => {
       const total = this.#get(`SELECT count(*) AS n FROM ${table} WHERE ${filter.sql}`, filter.values)
       const rows = this.#statement(`SELECT id FROM ${table} WHERE ${filter.sql} ${page.sql}`).all(
         ...filter.values,
@@ -189,7 +189,7 @@ export class SqliteEngine implements Engine {
     })
   }
 
-  #read(sql: string, ids: readonly number[]): Row[] {
+  #rows(sql: string, ids: readonly number[]): Row[] {
     return ids.map((id) => this.#get(sql, [id])).filter((row) => row !== undefined)
   }
 
@@ -212,8 +212,17 @@ export class SqliteEngine implements Engine {
 
   /** Takes the write lock at once: one that is got later can fail where the data was read in between. */
   #write<T>(work: () => T): T {
+    return this.#transaction('BEGIN IMMEDIATE', work)
+  }
+
+  /** Sees one state of the file, whatever other processes write meanwhile. */
+  #read<T>(work: () => T): T {
+    return this.#transaction('BEGIN', work)
+  }
+
+  #transaction<T>(begin: string, work: () => T): T {
     return this.#guard(() => {
-      this.#run('BEGIN IMMEDIATE')
+      this.#run(begin)
       try {
         const result = work()
         this.#run('COMMIT')

@@ -15,7 +15,7 @@ export function openFile(path: string): DatabaseSync {
     // Looked at through a connection that cannot write, so that a file that is not for us stays as it is.
     const found = statSync(path, { throwIfNoEntry: false })
     if (found?.isDirectory() === true) throw isFolder(path)
-    if (found !== undefined && found.size > 0) using(open(path, true), (db) => check(db, path))
+    if (found !== undefined && found.size > 0) look(path)
     const db = open(path, false)
     try {
       prepare(db, path)
@@ -35,9 +35,12 @@ function open(path: string, readOnly: boolean): DatabaseSync {
   return new sqlite.DatabaseSync(path, { readOnly, timeout: BUSY_TIMEOUT })
 }
 
-function using(db: DatabaseSync, use: (db: DatabaseSync) => void): void {
+/** All in one transaction, as another process may be making the schema at this moment. */
+function look(path: string): void {
+  const db = open(path, true)
   try {
-    use(db)
+    db.exec('BEGIN')
+    check(db, path)
   } finally {
     db.close()
   }
