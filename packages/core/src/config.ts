@@ -20,7 +20,12 @@ const CAPTURE: Record<keyof CaptureOptions, Rule> = {
   tokens: BOOLEAN,
   redact: { is: (value) => typeof value === 'function', must: 'be a function' },
 }
-const QUEUE: Record<keyof QueueOptions, Rule> = { size: COUNT, interval: MILLISECONDS, batch: COUNT }
+const QUEUE: Record<keyof QueueOptions, Rule> = {
+  size: COUNT,
+  interval: MILLISECONDS,
+  batch: COUNT,
+  keepAlive: BOOLEAN,
+}
 const OVERLAY: Record<Exclude<keyof Config, 'environment' | 'environments'>, Rule | Rules> = {
   plugins: listOf('setup', 'be a list of plugins; did you forget to call a factory, as in vllm()?'),
   sinks: listOf('write', 'be a list of sinks, each with a name and a write()'),

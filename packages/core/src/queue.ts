@@ -19,6 +19,7 @@ export class SinkQueue {
   readonly #size: number
   readonly #interval: number
   readonly #batch: number
+  readonly #keepAlive: boolean
   readonly #log = logger('agl:sink')
   /** In the order in which they came, so that a trace's end follows its last span. */
   #items: Item[] = []
@@ -36,6 +37,7 @@ export class SinkQueue {
     this.#size = options.size ?? 20_000
     this.#interval = options.interval ?? 200
     this.#batch = options.batch ?? 256
+    this.#keepAlive = options.keepAlive ?? true
   }
 
   push(span: Span): void {
@@ -79,6 +81,8 @@ export class SinkQueue {
         `The sink "${this.sink.name}" could not write at exit; ${spans.length} spans are lost.`,
         error,
       )
+      this.dropped += spans.length
+      this.#discard()
     }
   }
 
@@ -114,7 +118,7 @@ export class SinkQueue {
       this.#timer = undefined
       void this.#run()
     }, delay)
-    if (retry) this.#timer.unref?.()
+    if (retry || !this.#keepAlive) this.#timer.unref?.()
   }
 
   async #run(): Promise<void> {

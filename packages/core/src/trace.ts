@@ -78,7 +78,9 @@ async function follow<T>(opened: Opened, fn: Traced<T>): Promise<T> {
 function join(name: string, options: TraceOptions): Opened | undefined {
   const current = runtime().current()
   if (current === undefined) return undefined
-  logger('agl:core').once(`The trace "${name}" begins inside another; it is recorded there as an operation.`)
+  logger('agl:core').once(
+    'A trace begins inside another; it and others like it are recorded there as operations.',
+  )
   const { attributes } = options
   const activity: Activity<'operation'> = runtime().activity('operation', {
     name,

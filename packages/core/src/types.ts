@@ -137,6 +137,8 @@ export interface QueueOptions {
   interval?: number
   /** Most spans in one `write`. @default 256 */
   batch?: number
+  /** Whether waiting spans hold the process open until they are handed over. Programs that end with `flushSync` say no. @default true */
+  keepAlive?: boolean
 }
 
 /** The structural part of OpenTelemetry's `SpanExporter` that is used; any exporter of SDK 2.x or 3.x fits. */

@@ -121,11 +121,9 @@ function same(a: List, b: List | undefined): boolean {
   return true
 }
 
-function own<K extends 'prompt' | 'response'>(key: K, list: List | undefined): { [P in K]?: Int32Array } {
+function own(key: 'prompt' | 'response', list: List | undefined): { [key: string]: Int32Array } {
   const ids = list === undefined ? undefined : typed(list)
-  const result: { [P in K]?: Int32Array } = {}
-  if (ids !== undefined) result[key] = ids
-  return result
+  return ids === undefined ? {} : { [key]: ids }
 }
 
 function isId(id: unknown): id is number {

@@ -59,6 +59,8 @@ function withSink(config: Config, sink: Sink): Config {
   return {
     ...config,
     sinks: add(config.sinks),
+    // The exit handler writes what is left: the program ends as soon as it would without us.
+    queue: { keepAlive: false, ...config.queue },
     ...(config.environments === undefined ? {} : { environments: Object.fromEntries(environments) }),
   }
 }
