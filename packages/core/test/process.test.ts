@@ -239,6 +239,42 @@ describe('a program', () => {
     }
   })
 
+  it('holds nothing of ten thousand traces that are over', async () => {
+    const folder = appFolder({
+      'main.mjs': `
+        import { emitReward, start, trace } from '@agl/core'
+        let api
+        const sink = { name: 'nowhere', write: () => undefined }
+        const plugin = { name: 'p', setup(given) { api = given } }
+        await start({ sinks: [sink], plugins: [plugin], queue: { interval: 0 }, log: 'silent' })
+        const start_ = (i) => ({
+          operation: 'chat', provider: 'OpenAI', request: { model: 'm' },
+          messages: [{ role: 'user', content: 'x'.repeat(2000) + i }],
+        })
+        const rounds = async (count) => {
+          for (let i = 0; i < count; i++) {
+            await trace('t' + i, async () => {
+              const call = api.activity('llm', start_(i))
+              await call.run(async () => api.activity('tool', { name: 't' + (i % 10) }).fail(new Error('e' + i)))
+              if (i % 2 === 0) call.update({ finish: 'aborted' })
+              call.end()
+              emitReward(i)
+            })
+            if (i % 100 === 0) await new Promise((resolve) => setTimeout(resolve))
+          }
+          await new Promise((resolve) => setTimeout(resolve, 50))
+          gc()
+          return process.memoryUsage().heapUsed
+        }
+        await rounds(1000)
+        const before = await rounds(1000)
+        const after = await rounds(10_000)
+        console.log(after - before)`,
+    })
+    const growth = await runJSON(folder, 'main.mjs', { node: ['--expose-gc'] })
+    expect(growth).toBeLessThan(2_000_000)
+  })
+
   it('keeps its listeners and its way to end', async () => {
     const folder = appFolder({
       'main.mjs': `

@@ -251,7 +251,7 @@ describe('flush', () => {
     await messages(2)
     await until(() => sink.waiting.length === 1)
     await messages(2, 2)
-    lightning.flushSync()
+    expect(lightning.flushSync()).toEqual({ written: 6, dropped: 0 })
     expect(bodies(sync.spans)).toEqual(count(4))
     expect(sync.traces.filter((one) => one.endTime !== null)).toHaveLength(2)
     sink.waiting.shift()?.pass()
@@ -265,7 +265,7 @@ describe('flush', () => {
     const failing = { ...memorySink('disk'), writeSync: fails }
     const { lightning } = await withSinks([failing, memorySink()])
     await messages(1)
-    lightning.flushSync()
+    expect(lightning.flushSync()).toEqual({ written: 0, dropped: 2 })
     expect(lines()).toEqual([expect.stringMatching(/"disk" could not write at exit; 2 spans/)])
     await lightning.shutdown()
   })
@@ -337,6 +337,17 @@ describe('a program', () => {
         console.log(JSON.stringify(await lightning.shutdown({ timeout: 10 })))`,
     })
     expect(await runJSON(folder)).toEqual({ written: 0, dropped: 2 })
+  })
+
+  it('that writes as it exits need not be held open for its spans', async () => {
+    const folder = appFolder({
+      'main.mjs': `${FILE_SINK}
+        const sink = { name: 'file', write: body, writeSync: (spans) => console.log(spans.length) }
+        const lightning = await start({ sinks: [sink], queue: { interval: 2 ** 31 - 1, keepAlive: false } })
+        process.on('exit', () => lightning.flushSync())
+        await trace('run', () => emitMessage('x'))`,
+    })
+    expect(await runJSON(folder)).toBe(2)
   })
 
   it('can hand its last spans over as it exits', async () => {
