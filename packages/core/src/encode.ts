@@ -11,7 +11,7 @@ import type {
   Usage,
 } from './activity-types.ts'
 import { numbersOnly } from './capture.ts'
-import { isDataOf, isKind } from './names.ts'
+import { completionKeys, isDataOf, isKind, promptKeys, requestKey } from './names.ts'
 import { flatten, OPERATION_INPUT, OPERATION_NAME, OPERATION_OUTPUT, sanitizeValue } from './semconv.ts'
 import type { Attributes, AttributeValue, SpanCore, SpanStatus } from './types.ts'
 
@@ -76,43 +76,6 @@ function putNested(into: Attributes, key: string, value: unknown): void {
   } catch {
     put(into, key, value)
   }
-}
-
-interface IndexedKeys {
-  prefix: string
-  role: string
-  content: string
-  finishReason: string
-  name: string
-}
-
-/** Attribute names with an index, made once each: building and interning them anew costs more than all the rest. */
-function indexedKeys(stem: string): (index: number) => IndexedKeys {
-  const known: IndexedKeys[] = []
-  const make = (index: number): IndexedKeys => {
-    const prefix = `${stem}.${index}`
-    return {
-      prefix,
-      role: `${prefix}.role`,
-      content: `${prefix}.content`,
-      finishReason: `${prefix}.finish_reason`,
-      name: `${prefix}.name`,
-    }
-  }
-  return (index) =>
-    known[index] ?? (index < 512 && index === known.length ? (known[index] = make(index)) : make(index))
-}
-const promptKeys = indexedKeys('gen_ai.prompt')
-const completionKeys = indexedKeys('gen_ai.completion')
-
-const requestKeys = new Map<string, string>()
-
-function requestKey(name: string): string {
-  const known = requestKeys.get(name)
-  if (known !== undefined) return known
-  const key = `gen_ai.request.${name}`
-  if (requestKeys.size < 512) requestKeys.set(name, key)
-  return key
 }
 
 function putToolCalls(into: Attributes, prefix: string, calls: readonly ToolCall[] | undefined): void {

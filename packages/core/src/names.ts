@@ -51,3 +51,40 @@ const OTEL_OPERATIONS: Partial<Record<ActivityKind, string>> = {
   retriever: 'retrieval',
   embedding: 'embeddings',
 }
+
+interface IndexedKeys {
+  prefix: string
+  role: string
+  content: string
+  finishReason: string
+  name: string
+}
+
+/** Attribute names with an index, made once each: building and interning them anew costs more than all the rest. */
+function indexedKeys(stem: string): (index: number) => IndexedKeys {
+  const known: IndexedKeys[] = []
+  const make = (index: number): IndexedKeys => {
+    const prefix = `${stem}.${index}`
+    return {
+      prefix,
+      role: `${prefix}.role`,
+      content: `${prefix}.content`,
+      finishReason: `${prefix}.finish_reason`,
+      name: `${prefix}.name`,
+    }
+  }
+  return (index) =>
+    known[index] ?? (index < 512 && index === known.length ? (known[index] = make(index)) : make(index))
+}
+export const promptKeys: (index: number) => IndexedKeys = indexedKeys('gen_ai.prompt')
+export const completionKeys: (index: number) => IndexedKeys = indexedKeys('gen_ai.completion')
+
+const requestKeys = new Map<string, string>()
+
+export function requestKey(name: string): string {
+  const known = requestKeys.get(name)
+  if (known !== undefined) return known
+  const key = `gen_ai.request.${name}`
+  if (requestKeys.size < 512) requestKeys.set(name, key)
+  return key
+}

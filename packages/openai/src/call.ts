@@ -177,8 +177,10 @@ function httpOf(response: unknown): { requestId?: string; httpStatus?: number } 
   }
 }
 
+/** The client's abort error has no name of its own, and in a minified program its class has none either. */
 function isAbort(error: unknown): boolean {
   if (!isFields(error)) return false
+  if (text(error['message']) === 'Request was aborted.') return true
   const constructor: unknown = error.constructor
   const name = typeof constructor === 'function' ? constructor.name : ''
   return name === 'APIUserAbortError' || text(error['name']) === 'AbortError'
@@ -272,6 +274,8 @@ export function follow(promise: unknown, call: Call): boolean {
   return true
 }
 
+type Transform = (value: unknown, props: unknown) => unknown
+
 function hook(promise: Fields, observed: Promise<unknown>, call: Call, answers: boolean): void {
   const { parseResponse, _thenUnwrap: unwrap } = promise
   let parsing = false
@@ -291,18 +295,20 @@ function hook(promise: Fields, observed: Promise<unknown>, call: Call, answers: 
       return value
     }
   }
-  if (Object.hasOwn(promise, '_thenUnwrap') && typeof unwrap === 'function') {
-    promise['_thenUnwrap'] = (transform: (value: unknown, props: unknown) => unknown): unknown => {
+  if (typeof unwrap === 'function') {
+    const closed = Object.hasOwn(promise, '_thenUnwrap')
+    const derive = (transform: Transform): unknown => {
       parsing = true
-      const derived: unknown = Reflect.apply(unwrap, promise, [
-        (value: unknown, props: unknown) => {
-          answer(call, value)
-          return transform(value, props)
-        },
-      ])
+      const observe: Transform = (value, props) => {
+        answer(call, value)
+        return transform(value, props)
+      }
+      const derived: unknown = Reflect.apply(unwrap, promise, [closed ? observe : transform])
       if (isFields(derived)) hook(derived, observed, call, false)
       return derived
     }
+    if (closed) promise['_thenUnwrap'] = derive
+    else define(promise, '_thenUnwrap', derive)
   }
   const { asResponse } = promise
   if (typeof asResponse !== 'function') return

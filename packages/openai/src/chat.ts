@@ -45,7 +45,7 @@ export function responseOf(answer: Fields): NonNullable<LlmData['response']> {
 }
 
 /** Usage by either API's names. */
-export function usageOf(value: unknown): Usage | undefined {
+function usageOf(value: unknown): Usage | undefined {
   if (!isFields(value)) return undefined
   const promptDetails = fields(value['prompt_tokens_details'] ?? value['input_tokens_details'])
   const outputDetails = fields(value['completion_tokens_details'] ?? value['output_tokens_details'])

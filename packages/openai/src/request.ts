@@ -55,7 +55,7 @@ export function message(value: unknown): Message {
   })
 }
 
-export function tools(body: Fields): ToolDefinition[] | undefined {
+function tools(body: Fields): ToolDefinition[] | undefined {
   const declared = [...list(body['tools']), ...list(body['functions'])]
   if (declared.length === 0) return undefined
   return declared.map((item) => {
