@@ -205,6 +205,7 @@ describe('a client inside a bundle, where no search finds it', () => {
     await build({
       stdin: { contents: "export { OpenAI } from 'openai'", resolveDir: import.meta.dirname },
       bundle: true,
+      minify: true,
       format: 'esm',
       platform: 'node',
       logLevel: 'silent',
@@ -242,6 +243,18 @@ describe('a client inside a bundle, where no search finds it', () => {
     await lightning.resume('openai')
     for (const client of [early, late, listed, byClass]) expect(await recorded(client)).toHaveLength(1)
   }, 60_000)
+
+  it('ends as aborted there too, where classes have lost their names', async () => {
+    await using server = await startModelServer({ fault: () => ({ stall: 'before-headers' }) })
+    const Bundled = await bundle()
+    await begin()
+    const client = instrument(new Bundled({ apiKey: 'k', baseURL: server.baseURL }))
+    const { spans } = await record('test', async () => {
+      const signal = AbortSignal.timeout(50)
+      await client.chat.completions.create(ask, { signal }).catch(() => undefined)
+    })
+    expect(only(spans)['agl.finish']).toBe('aborted')
+  })
 
   it('is not recorded while only handed over', async () => {
     await using server = await startModelServer({ reply: () => 'hi' })

@@ -62,6 +62,11 @@ export const calls: readonly Check[] = [
     spans: ['chat.completion OK 200 raw'],
   },
   {
+    name: 'asResponse of parse',
+    run: async ({ client }) => (await client.chat.completions.parse(ask).asResponse()).text(),
+    spans: ['chat.completion OK 200 raw'],
+  },
+  {
     name: 'parse with a zod schema',
     server: { reply: () => '{"answer": 42}' },
     run: async ({ client, copy }) => {
@@ -117,9 +122,7 @@ export const calls: readonly Check[] = [
     run: async ({ client, copy }) => {
       const promise = client.chat.completions.create(ask)
       const shape = { ...Object(shapeOf(promise)), isPromise: promise instanceof Promise }
-      const own = ['then', 'catch', 'finally', '_thenUnwrap', 'withResponse'].filter((key) =>
-        Object.hasOwn(promise, key),
-      )
+      const own = ['then', 'catch', 'finally', 'withResponse'].filter((key) => Object.hasOwn(promise, key))
       const plain = client.models.list()
       const sameClass = copy.major === 7 || promise.constructor === Object.getPrototypeOf(plain).constructor
       await Promise.all([promise, settled(() => plain)])
