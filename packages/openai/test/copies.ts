@@ -1,7 +1,7 @@
 import { createRequire } from 'node:module'
 import { makeFormat, type MakeFormat } from './formats.ts'
 
-export type Module = typeof import('openai')
+type Module = typeof import('openai')
 export type Client = InstanceType<Module['OpenAI']>
 
 /** One copy of the client in this process: ES modules and CommonJS of one package are two. */

@@ -3,7 +3,7 @@ import type { Span } from '@agl/core'
 import { startModelServer, type ModelServer, type ModelServerOptions } from '@agl/testkit'
 import type { Client, Copy } from '../copies.ts'
 
-export interface Context {
+interface Context {
   client: Client
   server: ModelServer
   copy: Copy
@@ -58,7 +58,7 @@ export async function settled(fn: () => unknown): Promise<unknown> {
   }
 }
 
-export function describeError(error: unknown): unknown {
+function describeError(error: unknown): unknown {
   if (!(error instanceof Error)) return { type: typeof error, text: String(error) }
   const { cause } = error
   const own: Record<string, unknown> = Object.fromEntries(Object.entries(error))
