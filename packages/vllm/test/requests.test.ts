@@ -78,6 +78,17 @@ describe('the request', () => {
     expect(JSON.stringify(body)).toBe(before)
   })
 
+  it("keeps the call's options: headers, query and signal", async () => {
+    const { result } = await run({}, async ({ client, server }) => {
+      await client.chat.completions.create(ask, { headers: { 'x-own': 'yes' }, query: { q: '1' } })
+      const aborted = client.chat.completions.create(ask, { signal: AbortSignal.abort() })
+      const reason = await aborted.then(String, String)
+      return { reason, requests: server.requests.map(({ path, headers }) => [path, headers['x-own']]) }
+    })
+    expect(result.reason).toContain('aborted')
+    expect(result.requests).toEqual([['/v1/chat/completions?q=1', 'yes']])
+  })
+
   it('is as it was for servers that do not match, and for all once the plugin is stopped', async () => {
     const matched: string[] = []
     const match = (baseURL: string): boolean => {
