@@ -17,6 +17,7 @@ export async function main(argv: readonly string[]): Promise<void> {
   try {
     const cli = commands(rest)
     cli.parse(['node', 'agl', ...head], { run: false })
+    restoreTexts(cli.options, head)
     if (cli.options['help'] === true || cli.options['version'] === true) return
     if (cli.matchedCommand === undefined) {
       const [unknown] = head.filter((argument) => !argument.startsWith('-'))
@@ -49,6 +50,17 @@ function splitRun(argv: readonly string[]): { head: readonly string[]; rest: rea
     if (['--config', '--store', '--name'].includes(argument)) index++
   }
   return { head: argv.slice(0, index + 1), rest: argv.slice(index + 1) }
+}
+
+/** cac makes a number of whatever looks like one, which would call a trace `7` that was to be `007`. */
+function restoreTexts(options: Record<string, unknown>, argv: readonly string[]): void {
+  for (const [name, value] of Object.entries(options)) {
+    if (typeof value !== 'number') continue
+    const index = argv.findIndex((argument) => argument === `--${name}` || argument.startsWith(`--${name}=`))
+    const inline = argv[index]?.slice(`--${name}=`.length)
+    const written = argv[index] === `--${name}` ? argv[index + 1] : inline
+    if (index >= 0 && written !== undefined) options[name] = written
+  }
 }
 
 function commands(rest: readonly string[]): ReturnType<typeof cac> {

@@ -48,7 +48,7 @@ export async function load<Name extends keyof Packages>(
   folders: readonly string[],
 ): Promise<Packages[Name]> {
   const url = find(name, folders)
-  if (url === undefined) throw missing(name)
+  if (url === undefined) throw missing([name])
   try {
     const loaded: Packages[Name] = await import(url)
     return loaded
@@ -61,8 +61,17 @@ export async function load<Name extends keyof Packages>(
   }
 }
 
-function missing(name: string): CliError {
-  return new CliError(`${name} is needed for this and not installed; run: npm install ${name}`)
+/** Names all of `names` that are missing at once, rather than one per try. @throws CliError */
+export function need(names: readonly (keyof Packages)[], folders: readonly string[]): void {
+  const wanted = names.filter((name) => find(name, folders) === undefined)
+  if (wanted.length > 0) throw missing(wanted)
+}
+
+function missing(names: readonly string[]): CliError {
+  const verb = names.length === 1 ? 'is' : 'are'
+  return new CliError(
+    `${names.join(', ')} ${verb} needed for this and not installed; run: npm install ${names.join(' ')}`,
+  )
 }
 
 /** The package that an import could not find, if that is what `error` says. */

@@ -146,6 +146,43 @@ describe('agl doctor', () => {
     expect(code).toBe(1)
   })
 
+  it('shows the servers that were called, and which gave no token ids', async () => {
+    await using local = await startModelServer({ flavor: 'vllm', reply: () => 'four' })
+    await using plain = await startModelServer({ reply: () => 'four' })
+    const app = new App()
+    app.write(
+      'agl.config.mjs',
+      `import { vllm } from '@agl/vllm'\nexport default { plugins: [vllm({ match: (url) => url === '${local.baseURL}' })] }`,
+    )
+    app.write(
+      'app.mjs',
+      `import OpenAI from 'openai'
+for (const baseURL of ['${local.baseURL}', '${local.baseURL}', '${plain.baseURL}']) {
+  await new OpenAI({ baseURL }).chat.completions.create({ model: 'm', messages: [{ role: 'user', content: 'hi' }] })
+}`,
+    )
+    expect((await app.agl(['doctor'])).stdout).not.toContain('Servers called')
+    await app.agl(['run', 'app.mjs'])
+    const { stdout } = await app.agl(['doctor'])
+    const lines = stdout.split('\n').map((line) => line.replaceAll(/ +/g, ' '))
+    expect(lines).toContain(` ${local.baseURL} 2 calls 2 with token ids`)
+    expect(lines).toContain(
+      ` ${plain.baseURL} 1 call no token ids; if it is a vLLM server, name it in vllm({ match })`,
+    )
+  })
+
+  it('shows the OpenTelemetry SDK that the project has', async () => {
+    const app = new App()
+    expect((await app.agl(['doctor'])).stdout).toContain('OpenTelemetry SDK: none')
+    const sdk = '@opentelemetry/sdk-trace-base'
+    app.write(`node_modules/${sdk}/package.json`, `{ "name": "${sdk}", "version": "2.12.1" }`)
+    const { stdout } = await app.agl(['doctor'])
+    expect(stdout).toContain(`OpenTelemetry SDK: ${sdk} 2.12.1`)
+    expect(JSON.parse((await app.agl(['doctor', '--json'])).stdout)).toMatchObject({
+      opentelemetrySDK: { [sdk]: '2.12.1' },
+    })
+  })
+
   it('is content when every plugin is active', async () => {
     const app = new App()
     app.write('agl.config.mjs', `import { vllm } from '@agl/vllm'\nexport default { plugins: [vllm()] }`)
@@ -255,6 +292,14 @@ describe('agl demo', () => {
     const { code, stderr } = await new App().agl(['demo'], { env: { AGL_MODEL: 'other' } })
     expect(code).toBe(2)
     expect(stderr).toContain('AGL_BASE_URL and AGL_MODEL belong together')
+  })
+
+  it('names all the packages to install when several are missing', async () => {
+    const { code, stderr } = await new App(['@agl/core', '@opentelemetry/api'], lonelyBin()).agl(['demo'])
+    expect(code).toBe(1)
+    expect(stderr).toBe(
+      'agl: @agl/store, @agl/openai, @agl/vllm, openai, @agl/testkit are needed for this and not installed; run: npm install @agl/store @agl/openai @agl/vllm openai @agl/testkit\n',
+    )
   })
 
   it('names the package to install when one is missing', async () => {

@@ -113,6 +113,19 @@ describe('a trace', () => {
     `)
   })
 
+  it('names an operation that failed, and counts the choices of an answer', async () => {
+    const { spans } = await record('solve', () => {
+      const lookup = api.activity('operation', { name: 'look up' })
+      lookup.fail(new RangeError('gone'))
+      const two = api.activity('llm', { provider: 'OpenAI', operation: 'chat', request: { model: 'demo' } })
+      two.end({ choices: [0, 1].map((index) => ({ index, role: 'assistant', content: `answer ${index}` })) })
+    })
+    expect(renderTrace(rolloutOf(spans), spans, plain).slice(-2)).toEqual([
+      '├─ agentlightning.operation  ✗ RangeError: gone (look up)',
+      '└─ openai.chat.completion  demo, 2 choices  answer 0',
+    ])
+  })
+
   it('has each line cut to the terminal', async () => {
     const spans = await sample()
     for (const columns of [40, 60, 80]) {

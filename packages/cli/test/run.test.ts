@@ -103,6 +103,17 @@ describe('agl run', () => {
     expect(existsSync(join(app.folder, '.agl'))).toBe(false)
   })
 
+  it.each([
+    ['--name', '007'],
+    ['--name=1e3', undefined],
+  ])('calls the trace what was written, with %j', async (option, value) => {
+    const app = new App()
+    app.write('app.mjs', '')
+    await app.agl(['run', option, ...(value === undefined ? [] : [value]), 'app.mjs'])
+    const [trace] = await app.traces()
+    expect(trace?.rollout.metadata['name']).toBe(value ?? '1e3')
+  })
+
   it('keeps the default store out of Git', async () => {
     const app = new App()
     app.write('app.mjs', '')
@@ -384,7 +395,10 @@ describe('agl run refuses', () => {
   })
 
   it.each([
-    [[], '@agl/core is needed for this and not installed; run: npm install @agl/core'],
+    [
+      [],
+      '@agl/core, @agl/store are needed for this and not installed; run: npm install @agl/core @agl/store',
+    ],
     [
       ['@agl/core', '@opentelemetry/api'],
       '@agl/store is needed for this and not installed; run: npm install @agl/store',

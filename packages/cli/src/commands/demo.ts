@@ -1,7 +1,7 @@
 import type { Rollout, Store } from '@agl/store'
 import type OpenAI from 'openai'
 import { CliError, messageOf, usage } from '../errors.ts'
-import { load, type Packages } from '../packages.ts'
+import { load, need, type Packages } from '../packages.ts'
 import { loadQuickstart, type Quickstart } from '../quickstart.ts'
 import { totals, tokens } from '../render/spans.ts'
 import { duration, oneLine } from '../render/text.ts'
@@ -16,6 +16,7 @@ export interface DemoOptions {
 }
 
 const DEMO_STORE = 'sqlite:.agl/demo.db'
+const NEEDED = ['@agl/core', '@agl/store', '@agl/openai', '@agl/vllm', 'openai'] as const
 
 interface Model {
   client: OpenAI
@@ -29,6 +30,8 @@ type Core = Packages['@agl/core']
 export async function demo(options: DemoOptions): Promise<void> {
   const folders = [process.cwd()]
   const url = options.store ?? DEMO_STORE
+  const scripted = process.env['AGL_BASE_URL'] === undefined && process.env['AGL_MODEL'] === undefined
+  need(scripted ? [...NEEDED, '@agl/testkit'] : NEEDED, folders)
   const core = await load('@agl/core', folders)
   const { openai } = await load('@agl/openai', folders)
   const { vllm } = await load('@agl/vllm', folders)

@@ -3,7 +3,9 @@ import type { Host, Plugin, PluginStatus } from '@agl/core'
 import { type Loaded, loadConfig, shown } from '../config.ts'
 import { loadHosts, versionOf } from '../hosts.ts'
 import { load } from '../packages.ts'
-import { type Paint, table } from '../render/text.ts'
+import { oneLine, type Paint, table } from '../render/text.ts'
+import { calledServers, type Server } from '../servers.ts'
+import { DEFAULT_STORE, openExisting } from '../store.ts'
 import { paint, print } from '../terminal.ts'
 
 export interface DoctorOptions {
@@ -15,10 +17,16 @@ interface Diagnosis {
   node: string
   /** Version of @opentelemetry/api; null where there is none. */
   opentelemetry: string | null
+  /** Versions of the packages of OpenTelemetry's SDK that the project has. */
+  opentelemetrySDK: Record<string, string>
   /** Null where the installed plugins were taken for lack of a file. */
   config: string | null
   plugins: PluginStatus[]
+  /** Where the recorded model calls went; empty while nothing is recorded. */
+  servers: Server[]
 }
+
+const SDK = ['@opentelemetry/sdk-node', '@opentelemetry/sdk-trace', '@opentelemetry/sdk-trace-base']
 
 /** Starts the plugins as `agl run` would, loads their hosts, and prints what became of them. Exit code 1 unless all are active. */
 export async function doctor(options: DoctorOptions): Promise<void> {
@@ -39,10 +47,31 @@ export async function doctor(options: DoctorOptions): Promise<void> {
     node: process.versions.node,
     opentelemetry: versionOf('@opentelemetry/api', loaded.folder) ?? null,
     config: loaded.file ?? null,
+    opentelemetrySDK: sdkOf(loaded.folder),
     plugins: status,
+    servers: await servers([loaded.folder, folder]),
   }
   print(options.json ? [JSON.stringify(diagnosis, null, 2)] : report(diagnosis, loaded, paint))
   if (status.length === 0 || status.some(({ state }) => state !== 'active')) process.exitCode = 1
+}
+
+function sdkOf(folder: string): Record<string, string> {
+  return Object.fromEntries(
+    SDK.flatMap((name) => {
+      const version = versionOf(name, folder)
+      return version === undefined ? [] : [[name, version]]
+    }),
+  )
+}
+
+/** From the default store, where there is one; without it the rest of the diagnosis is as good. */
+async function servers(folders: readonly string[]): Promise<Server[]> {
+  try {
+    await using store = await openExisting(DEFAULT_STORE, folders)
+    return await calledServers(store)
+  } catch {
+    return []
+  }
 }
 
 function hostNames(plugins: readonly Plugin[]): string[] {
@@ -53,9 +82,14 @@ function hostNames(plugins: readonly Plugin[]): string[] {
   return [...new Set(names)]
 }
 
-function report({ node, opentelemetry, plugins }: Diagnosis, { file }: Loaded, color: Paint): string[] {
+function report(diagnosis: Diagnosis, { file }: Loaded, color: Paint): string[] {
+  const { node, opentelemetry, opentelemetrySDK, plugins } = diagnosis
+  const sdk = Object.entries(opentelemetrySDK).map(([name, version]) => `${name} ${version}`)
   const lines = [
     `Node ${node}, @opentelemetry/api ${opentelemetry ?? 'not installed; run: npm install @opentelemetry/api'}`,
+    sdk.length > 0
+      ? `OpenTelemetry SDK: ${sdk.join(', ')}`
+      : 'OpenTelemetry SDK: none, which is fine; it is needed for "exporters" and for spans of your own',
     file === undefined
       ? 'No agl.config file; these are the installed plugins with their defaults.'
       : `Configuration: ${shown(file)}`,
@@ -63,6 +97,7 @@ function report({ node, opentelemetry, plugins }: Diagnosis, { file }: Loaded, c
   ]
   if (plugins.length === 0) lines.push('No plugin is configured or installed; run: npm install @agl/openai')
   for (const plugin of plugins) lines.push(...section(plugin, color))
+  lines.push(...serverLines(diagnosis))
   return lines
 }
 
@@ -72,6 +107,23 @@ function section({ name, state, version, hosts, reason }: PluginStatus, color: P
   const why = reason === undefined ? [] : [`  ${reason.charAt(0).toUpperCase()}${reason.slice(1)}`]
   const rows = hosts.map((host) => hostRow(host))
   return [title, ...why, ...table(rows).map((row) => `  ${row}`), '']
+}
+
+/** The servers that were called, and what to do about those that `vllm()` did not take for its own. */
+function serverLines({ servers: called, plugins }: Diagnosis): string[] {
+  if (called.length === 0) return []
+  const asksForIds = plugins.some(({ name }) => name === 'vllm')
+  const remedy = asksForIds ? '; if it is a vLLM server, name it in vllm({ match })' : ''
+  const rows = called.map(({ baseURL, calls, withTokenIds }) => [
+    oneLine(baseURL, 80),
+    `${calls} ${calls === 1 ? 'call' : 'calls'}`,
+    withTokenIds === 0 ? `no token ids${remedy}` : `${withTokenIds} with token ids`,
+  ])
+  return [
+    `Servers called in the newest traces of ${DEFAULT_STORE}:`,
+    ...table(rows).map((row) => `  ${row}`),
+    '',
+  ]
 }
 
 function hostRow({ package: name, version, format, patched, path }: Host): string[] {

@@ -5,7 +5,7 @@ import type { Config, Sink } from '@agl/core'
 import { type Loaded, loadConfig, shown } from '../config.ts'
 import { CliError } from '../errors.ts'
 import { host } from '../host.ts'
-import { load } from '../packages.ts'
+import { load, need } from '../packages.ts'
 import { DEFAULT_STORE, openStore } from '../store.ts'
 
 export interface RunOptions {
@@ -23,6 +23,7 @@ export async function run(file: string, args: readonly string[], options: RunOpt
   const loaded = await loadConfig(options.config, dirname(path))
   const { config, folder } = loaded
   const folders = [folder, dirname(path), process.cwd()]
+  need(['@agl/core', '@agl/store'], folders)
   const core = await load('@agl/core', folders)
   const { storeSink } = await load('@agl/store', folders)
   const store = await openStore(options.store ?? DEFAULT_STORE, folders)

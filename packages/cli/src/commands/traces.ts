@@ -1,7 +1,7 @@
 import type { Rollout, Store } from '@agl/store'
 import type { Span } from '@agl/core'
 import { CliError } from '../errors.ts'
-import { load } from '../packages.ts'
+import { load, need } from '../packages.ts'
 import { renderList, summarize } from '../render/list.ts'
 import type { RewardReader } from '../render/spans.ts'
 import { renderTrace } from '../render/tree.ts'
@@ -52,6 +52,7 @@ async function withStore(
   use: (store: Store, rewardsOf: RewardReader, core: Core) => Promise<void>,
 ): Promise<void> {
   const folders = [process.cwd()]
+  need(['@agl/core', '@agl/store'], folders)
   const core = await load('@agl/core', folders)
   const store = await openExisting(url ?? DEFAULT_STORE, folders)
   try {

@@ -119,7 +119,8 @@ function line({ span, asked }: Node, indent: string, { rewardsOf, columns, paint
     columns - width(indent) - width(name) - 2,
   )
   const room = columns - width(indent) - width(name) - width(facts) - 4
-  const detail = failed ? `✗ ${failure(span)}` : said(span, asked)
+  const told = said(span, asked)
+  const detail = failed ? `✗ ${failure(span)}${told === undefined ? '' : ` (${told})`}` : told
   const shown = detail === undefined || room < 4 ? '' : oneLine(detail, room)
   return [
     paint('dim', indent) + paint(failed ? 'red' : 'cyan', name),
@@ -141,9 +142,19 @@ function callFacts(span: Span): (string | undefined)[] {
   return [
     model === undefined ? undefined : oneLine(model, 40),
     tokens(count(span, 'gen_ai.usage.prompt_tokens'), count(span, 'gen_ai.usage.completion_tokens')),
+    choices(attributes),
     exactness(attributes),
     text(span, 'agl.finish'),
   ]
+}
+
+/** The first answer is shown; more than that one are at least counted. */
+function choices(attributes: Span['attributes']): string | undefined {
+  const indices = Object.keys(attributes).flatMap(
+    (key) => /^gen_ai\.completion\.(\d+)\./.exec(key)?.[1] ?? [],
+  )
+  const { size } = new Set(indices)
+  return size > 1 ? `${size} choices` : undefined
 }
 
 /** What a trainer needs: the ids as the server gave them, and the log probabilities. */
