@@ -7,7 +7,6 @@ import {
   emitObject,
   emitReward,
   operation,
-  record,
   spanToJSON,
   trace,
   type ActivityData,
@@ -15,7 +14,7 @@ import {
   type CaptureOptions,
   type Span,
 } from '@agl/core'
-import { begin, byTrace, CHAT, hush, named, type Running } from './support.ts'
+import { begin, byTrace, CHAT, hush, named, type Running, spansOf } from './support.ts'
 
 const CANARY = 'canary-4711'
 
@@ -79,7 +78,7 @@ async function everything({ api }: Running): Promise<Span[]> {
   const forget = operation('forget', (text: string): never => {
     throw new Error(text)
   })
-  const outcome = await record('run', async () => {
+  return spansOf('run', async () => {
     const agent = api.activity('agent', { name: 'a', input: { text: CANARY } })
     const call = agent.run(() => api.activity('llm', LLM_START))
     call.end(LLM_DATA)
@@ -106,7 +105,6 @@ async function everything({ api }: Running): Promise<Span[]> {
     emitReward(1)
     foreign()
   })
-  return outcome.spans
 }
 
 function foreign(): void {
@@ -290,7 +288,7 @@ describe('redact', () => {
 
   it('leaves ids of messages alone that it did not change', async () => {
     await using running = await begin({ capture: { redact: (text) => text.replace('secret', '***') } })
-    const { spans } = await record('run', () => {
+    const spans = await spansOf('run', () => {
       const { tokens, ...data } = LLM_DATA
       const choices = [
         { index: 0, content: 'open', logprobs: LOGPROBS },
@@ -314,7 +312,7 @@ describe('redact', () => {
 
   it('drops the ids of a prompt of which it changed one message', async () => {
     await using running = await begin({ capture: { redact: (text) => text.replace('secret', '***') } })
-    const { spans } = await record('run', () => {
+    const spans = await spansOf('run', () => {
       const messages = [
         { role: 'system', content: 'open' },
         { role: 'user', content: 'secret' },

@@ -9,7 +9,7 @@ import {
   type Config,
   type PluginApi,
 } from '@agl/core'
-import { appFolder, begin, CHAT, hush, memorySink, named, run } from './support.ts'
+import { appFolder, begin, CHAT, hush, memorySink, named, run, spansOf } from './support.ts'
 
 function environment(variables: Record<string, string>): void {
   for (const [name, value] of Object.entries(variables)) vi.stubEnv(name, value)
@@ -134,7 +134,7 @@ describe('an overlay', () => {
 
   async function serviceOf(given: Config): Promise<unknown> {
     await using _ = await begin(given)
-    const { spans } = await record('run', () => emitMessage('kept'))
+    const spans = await spansOf('run', () => emitMessage('kept'))
     return spans[0]?.resource.attributes['service.name']
   }
 
@@ -168,12 +168,12 @@ describe('an overlay', () => {
 
   it('keeps what it does not name of an object', async () => {
     await using running = await begin({
-      capture: { content: true, tokens: false },
+      capture: { content: true, tokens: true },
       environment: 'production',
       environments: { production: { capture: { content: false } } },
     })
-    expect(running.api.capture).toMatchObject({ content: false, tokens: false })
-    const { spans } = await record('run', () =>
+    expect(running.api.capture).toMatchObject({ content: false, tokens: true })
+    const spans = await spansOf('run', () =>
       running.api.activity('llm', { ...CHAT, messages: [{ role: 'user', content: 'x' }] }).end(),
     )
     expect(named(spans, 'openai.chat.completion').attributes).not.toHaveProperty('gen_ai.prompt.0.content')
@@ -225,6 +225,7 @@ describe('the log', () => {
     expect(await spoken({ log: 'debug' })).toEqual(['[agl:one] error', '[agl:two] error'])
     environment({ AGL_LOG: 'agl:one=silent, agl:two=error,nonsense,agl:x=loud' })
     expect(await spoken({ log: 'debug' })).toEqual(['[agl:two] error'])
+    expect(await spoken({ log: { 'agl:one': 'debug', 'agl:two': 'debug' } })).toEqual(['[agl:two] error'])
   })
 
   it('is merged by scope from an overlay', async () => {

@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest'
 import {
-  record,
   spanToJSON,
   type Activity,
   type ActivityData,
@@ -10,7 +9,7 @@ import {
   type Span,
   type TokenIds,
 } from '@agl/core'
-import { begin, CHAT, expectTree, hush, named, type Running } from './support.ts'
+import { begin, CHAT, expectTree, hush, named, type Running, spansOf } from './support.ts'
 
 type Attributes = Span['attributes']
 
@@ -22,7 +21,7 @@ async function encoded<K extends ActivityKind>(
   before?: (activity: Activity<K>) => void,
 ): Promise<Span> {
   await using running = await begin()
-  const { spans } = await record('run', () => {
+  const spans = await spansOf('run', () => {
     const activity = running.api.activity(kind, start)
     before?.(activity)
     activity.end(data)
@@ -166,7 +165,7 @@ describe('a model call', () => {
 
   it('has a zero-length child for each tool call of its first choice', async () => {
     await using running = await begin()
-    const { spans } = await record('run', () => {
+    const spans = await spansOf('run', () => {
       const toolCalls = [{ id: 'c1', type: 'custom', name: 'f', arguments: '{"a":1}' }]
       running.api.activity('llm', CHAT).end({
         choices: [
@@ -242,7 +241,7 @@ describe('a model call', () => {
 
   it('that failed keeps its HTTP status and request id', async () => {
     await using running = await begin()
-    const { spans } = await record('run', () => {
+    const spans = await spansOf('run', () => {
       class RateLimitError extends Error {}
       const error = Object.assign(new RateLimitError('slow down'), { status: 429, requestID: 'req-9' })
       running.api.activity('llm', CHAT).fail(error)
@@ -353,7 +352,7 @@ describe('log probabilities', () => {
     const cyclic: unknown[] = []
     cyclic.push(cyclic)
     await using running = await begin({ capture: { tokens: false } })
-    const { spans } = await record('run', () =>
+    const spans = await spansOf('run', () =>
       running.api.activity('llm', CHAT).end({ choices: [{ index: 0, content: 'x', logprobs: cyclic }] }),
     )
     expect(named(spans, 'openai.chat.completion').attributes).toMatchObject({
@@ -377,7 +376,7 @@ describe("a framework's call around the client's", () => {
       tokens: { prompt: Int32Array.of(1), choices: [{ index: 0, response: Int32Array.of(2) }] },
       timeToFirstToken: 5,
     }
-    const { spans } = await record('run', () => {
+    const spans = await spansOf('run', () => {
       const start = name === undefined ? { ...CHAT, messages } : { ...CHAT, messages, name }
       const outer = running.api.activity('llm', { ...start, attributes: { own: 1 } })
       outer.run(() => run(running, () => running.api.activity('llm', { ...CHAT, messages }).end(data)))

@@ -308,13 +308,22 @@ describe('a host', () => {
   it('that is loaded after the shutdown is left alone, and found by the next start', async () => {
     const result = await program(
       TOY,
-      `await (await begin()).shutdown()
+      `import { registerHooks } from 'node:module'
+       const sources = []
+       await (await begin()).shutdown()
        const { Client } = await import('toy')
        const left = new Client().call('x')
+       const early = registerHooks({ load: (url, context, next) => {
+         const result = next(url, context)
+         if (url.includes('/toy/')) sources.push(String(result.source))
+         return result
+       } })
+       require('toy')
+       early.deregister()
        await begin()
-       print([left, new Client().call('x')])`,
+       print([left, new Client().call('x'), sources.map((source) => source.includes('agl'))])`,
     )
-    expect(result).toEqual(['toy 1.2.0 esm x', 'traced toy 1.2.0 esm x'])
+    expect(result).toEqual(['toy 1.2.0 esm x', 'traced toy 1.2.0 esm x', [false]])
   })
 
   it('is seen by the file that a plugin asks for, and by no other', async () => {
@@ -343,6 +352,21 @@ describe('a host', () => {
       ['traced toy 1.2.0 other cjs x', 'traced toy 1.2.0 other esm x', 'toy 1.2.0 esm x'],
       ['other cjs', 'other esm', 'undone', 'undone'],
     ])
+  })
+
+  it('is shown to a plugin once for each copy, however often it is asked for', async () => {
+    const result = await program(
+      TOY,
+      `let visits = 0
+       const plugin = definePlugin({ name: 'other', setup(api) { api.eachHost('toy', () => void visits++) } })
+       await import('toy')
+       const lightning = await begin({ plugins: [toy, plugin] })
+       await import('toy'); require('toy'); require('toy')
+       const first = visits
+       await lightning.use(definePlugin({ name: 'third', setup(api) { api.eachHost('toy', () => void visits++) } }))
+       print([first, visits])`,
+    )
+    expect(result).toEqual([2, 4])
   })
 
   it('with an old-fashioned manifest is found', async () => {

@@ -15,7 +15,7 @@ import {
   type Span,
   type SpanExporterLike,
 } from '@agl/core'
-import { begin, byTrace, CHAT, expectTree, hush, named } from './support.ts'
+import { begin, byTrace, CHAT, expectTree, hush, named, spansOf } from './support.ts'
 
 /** What the tests read of a span, in both majors of the SDK. */
 interface OtelSpan {
@@ -110,7 +110,7 @@ describe.each(SDKS)("with the user's own %s", (_name, use) => {
   it("takes the user's spans into the trace, each under what it happens in", async () => {
     const { tracer, exported } = use()
     await using running = await begin()
-    const { spans } = await record('run', async () => {
+    const spans = await spansOf('run', async () => {
       const agent = running.api.activity('agent', { name: 'a' })
       await agent.run(() =>
         tracer.startActiveSpan('outer', { attributes: { list: ['x', 'y'], zero: 0 } }, async (outer) => {
@@ -182,7 +182,7 @@ describe.each(SDKS)("with the user's own %s", (_name, use) => {
   it('records everything of its own under a sampler that drops everything', async () => {
     const { tracer, exported } = use({ sampled: false })
     await using running = await begin()
-    const { spans } = await record('run', () =>
+    const spans = await spansOf('run', () =>
       tracer.startActiveSpan('dropped', (dropped) => {
         const call = running.api.activity('llm', CHAT)
         call.run(() => emitMessage('x'))
@@ -207,7 +207,7 @@ describe.each(SDKS)("with the user's own %s", (_name, use) => {
   it('never makes a span the parent that is not in the record', async () => {
     const { tracer, exported } = use({ ours: false })
     await using running = await begin()
-    const { spans } = await record('run', () =>
+    const spans = await spansOf('run', () =>
       tracer.startActiveSpan('not ours to see', (span) => {
         running.api.activity('tool', { name: 't' }).end()
         emitMessage('x')
@@ -228,7 +228,7 @@ describe.each(SDKS)("with the user's own %s", (_name, use) => {
   it('records nothing where tracing is suppressed', async () => {
     const { tracer, exported } = use()
     await using running = await begin()
-    const { spans } = await record('run', () => {
+    const spans = await spansOf('run', () => {
       const call = running.api.activity('llm', CHAT)
       context.with(suppressTracing(context.active()), () => {
         expect(running.api.recording()).toBe(false)
@@ -246,7 +246,7 @@ describe.each(SDKS)("with the user's own %s", (_name, use) => {
     use()
     await using running = await begin()
     const messages = Array.from({ length: 200 }, (_, i) => ({ role: 'user', content: `message ${i}` }))
-    const { spans } = await record('long', () =>
+    const spans = await spansOf('long', () =>
       running.api
         .activity('llm', { ...CHAT, messages })
         .end({ choices: [{ index: 0, content: 'answer' }], usage: { totalTokens: 9 } }),
@@ -364,8 +364,28 @@ describe.each(SDKS)("with the user's own %s", (_name, use) => {
     expect(spans.map((span) => span.name)).toEqual(['t.tool', 'run.session'])
   })
 
+  it('puts a span whose parent is elsewhere under the activity that it happens in', async () => {
+    const { tracer } = use()
+    await using running = await begin()
+    const remote = { traceId: 'a'.repeat(32), spanId: 'b'.repeat(16), traceFlags: 1 }
+    const spans = await spansOf('run', () => {
+      const tool = running.api.activity('tool', { name: 't' })
+      tool.run(() =>
+        context.with(otel.setSpanContext(context.active(), remote), () =>
+          tracer.startSpan('elsewhere').end(),
+        ),
+      )
+      tool.end()
+    })
+    expect(parents(spans)).toEqual({ elsewhere: 't.tool', 't.tool': 'run.session', 'run.session': 'none' })
+  })
+
   it("keeps the user's provider and context manager at shutdown", async () => {
     const { tracer } = use()
+    const complaints: unknown[] = []
+    const complain = (...words: unknown[]): void => void complaints.push(words)
+    diag.setLogger({ error: complain, warn: complain, info: complain, debug: () => {}, verbose: () => {} })
+    complaints.length = 0
     const running = await begin()
     await running.lightning.shutdown()
     await tracer.startActiveSpan('user', async (user) => {
@@ -374,6 +394,7 @@ describe.each(SDKS)("with the user's own %s", (_name, use) => {
       expect(user.isRecording()).toBe(true)
       user.end()
     })
+    expect(complaints).toEqual([])
   })
 
   it('refuses exporters beside a provider and leaves nothing behind', async () => {

@@ -9,7 +9,7 @@ import {
   type PluginApi,
   type ResponseReader,
 } from '@agl/core'
-import { begin, CHAT, hush, named } from './support.ts'
+import { begin, CHAT, hush, named, spansOf } from './support.ts'
 
 type Method = (...args: unknown[]) => unknown
 
@@ -352,6 +352,17 @@ describe('plugins', () => {
     expect(lightning.status()).toEqual([{ name: 'moody', state: 'active', hosts: [] }])
   })
 
+  it('are set up once more at each resume, and only when they were off', async () => {
+    let count = 0
+    await using lightning = await launch([{ name: 'counted', setup: () => void count++ }])
+    await lightning.resume('counted')
+    expect(count).toBe(1)
+    await lightning.stop('counted')
+    await lightning.resume('counted')
+    await lightning.resume('counted')
+    expect(count).toBe(2)
+  })
+
   it('undo everything although a part of it fails', async () => {
     const { lines } = hush()
     const { Client } = makeHost()
@@ -466,7 +477,7 @@ describe('hooks on activities', () => {
     }
     await using running = await begin({ plugins: [enricher] })
     const error = new Error('x')
-    const { spans } = await record('run', () => {
+    const spans = await spansOf('run', () => {
       const call = running.api.activity('llm', { ...CHAT })
       expect(call.start.extraBody).toEqual({ return_token_ids: true })
       for (const one of call.start.readers ?? []) one.chunk('raw')

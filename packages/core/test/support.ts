@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { expect, onTestFinished, vi, type MockInstance } from 'vitest'
 import {
   definePlugin,
+  record,
   start,
   type ActivityStart,
   type Config,
@@ -59,6 +60,13 @@ export async function begin(config: Config = {}): Promise<Running> {
   const [api] = apis
   if (api === undefined) throw new Error('the probe was not set up')
   return { lightning, api, sink, [Symbol.asyncDispose]: async () => void (await lightning.shutdown()) }
+}
+
+/** The spans of a run that must not fail: `record` would keep a failed expectation to itself. */
+export async function spansOf(name: string, fn: () => unknown): Promise<Span[]> {
+  const { error, spans } = await record(name, fn)
+  if (error !== undefined) throw error
+  return spans
 }
 
 /** What the process writes to standard error through `console.error`, kept quiet. */

@@ -1,5 +1,5 @@
 import { setImmediate as tick, setTimeout as sleep } from 'node:timers/promises'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import {
   activeTrace,
   AglError,
@@ -12,9 +12,8 @@ import {
   start,
   trace,
   type Activity,
-  type Span,
 } from '@agl/core'
-import { begin, byTrace, CHAT, expectTree, hush, memorySink, named } from './support.ts'
+import { begin, byTrace, CHAT, expectTree, hush, memorySink, named, spansOf } from './support.ts'
 
 describe('trace', () => {
   it('gives back what its function returns, and passes on the very error that it throws', async () => {
@@ -196,7 +195,7 @@ describe('trace', () => {
     }
     await trace('long', many)
     expect(running.lightning.lastTrace()).toHaveLength(2000)
-    const { spans } = await record('long', many)
+    const spans = await spansOf('long', many)
     expect(spans).toHaveLength(2501)
     await running.lightning.flush()
     expect(running.sink.spans).toHaveLength(5002)
@@ -249,7 +248,7 @@ describe('record', () => {
 
   it('waits for activities that are still open', async () => {
     await using running = await begin({ drain: 20_000 })
-    const { spans } = await record('waits', () => {
+    const spans = await spansOf('waits', () => {
       const call = running.api.activity('llm', CHAT)
       setTimeout(() => call.end({ choices: [{ index: 0, content: 'late' }] }), 20)
     })
@@ -260,7 +259,7 @@ describe('record', () => {
 
   it('waits for activities that open while it waits', async () => {
     await using running = await begin({ drain: 20_000 })
-    const { spans } = await record('chain', () => {
+    const spans = await spansOf('chain', () => {
       const first = running.api.activity('tool', { name: 'first' })
       setTimeout(() => {
         const second = first.run(() => running.api.activity('tool', { name: 'second' }))
@@ -319,7 +318,7 @@ describe('record', () => {
 describe('an activity', () => {
   it('ends once, keeps the last value of each field, and takes any call in any order', async () => {
     await using running = await begin()
-    const { spans } = await record('once', () => {
+    const spans = await spansOf('once', () => {
       const tool = running.api.activity('tool', { name: 't', attributes: { a: 1 } })
       tool.update({ result: 'first', attributes: { b: 1 } })
       tool.update({ attributes: { b: 2, c: 3 } })
@@ -348,7 +347,7 @@ describe('an activity', () => {
     ['a message that has no text', { message: Object.create(null) }, 'Error', expect.any(String)],
   ])('ends with an error status on %s', async (_, error, type, message) => {
     await using running = await begin()
-    const { spans } = await record('fails', () => running.api.activity('agent', { name: 'a' }).fail(error))
+    const spans = await spansOf('fails', () => running.api.activity('agent', { name: 'a' }).fail(error))
     const span = named(spans, 'a.agent')
     expect(span.status.statusCode).toBe('ERROR')
     expect(span.attributes).toMatchObject({
@@ -361,7 +360,7 @@ describe('an activity', () => {
   it('is recorded even where its data cannot be read', async () => {
     hush()
     await using running = await begin()
-    const { spans } = await record('hostile', () => {
+    const spans = await spansOf('hostile', () => {
       const data = {
         get output(): unknown {
           throw new Error('trap')
@@ -508,24 +507,49 @@ describe('shutdown', () => {
 describe('time', () => {
   it('never puts a reward before the end of the call that it follows', async () => {
     await using running = await begin()
-    let calls: Span[] = []
     for (let round = 0; round < 10; round++) {
-      const { spans } = await record('loop', () => {
+      const spans = await spansOf('loop', () => {
         for (let i = 0; i < 300; i++) {
           running.api.activity('llm', CHAT).end()
           emitReward(i)
         }
       })
-      calls = spans.slice(0, -1)
-      expect(calls).toHaveLength(600)
-      for (let i = 0; i < calls.length; i += 2) {
-        const [call, reward] = [calls[i], calls[i + 1]]
-        if (call === undefined || reward === undefined) throw new Error('a span is missing')
-        expect(call.name).toBe('openai.chat.completion')
-        expect(reward.startTime).toBeGreaterThanOrEqual(call.endTime)
-        expect(call.endTime).toBeGreaterThanOrEqual(call.startTime)
-      }
+      expect(spans).toHaveLength(601)
+      expect(spans.filter((span) => span.endTime < span.startTime)).toEqual([])
+      const starts = spans.slice(1, -1).map((span, i) => span.startTime - (spans[i]?.endTime ?? Number.NaN))
+      expect(Math.min(...starts)).toBeGreaterThanOrEqual(0)
     }
-    expect(Math.abs((calls.at(-1)?.endTime ?? 0) - Date.now() / 1000)).toBeLessThan(60)
+  })
+
+  it('is Unix time in seconds, finer than milliseconds', async () => {
+    await using _ = await begin()
+    const spans = await spansOf('fine', () => {
+      for (let i = 0; i < 100; i++) emitReward(i)
+    })
+    const times = spans.map((span) => span.startTime)
+    expect(Math.abs((times[0] ?? 0) - Date.now() / 1000)).toBeLessThan(60)
+    expect(new Set(times.map((time) => Math.round(time * 1e6) % 1000)).size).toBeGreaterThan(2)
+  })
+
+  it('does not follow a clock that is set back, and follows one that has slept', async () => {
+    await using _ = await begin()
+    const real = Date.now()
+    const clock = vi.spyOn(Date, 'now')
+    onTestFinished(() => clock.mockRestore())
+    const times = async (offset: number): Promise<number[]> => {
+      clock.mockReturnValue(real + offset)
+      const spans = await spansOf('shifted', () => emitReward(1))
+      return spans.map((span) => span.startTime - real / 1000)
+    }
+    const ordinary = await times(0)
+    const back = await times(-3_600_000)
+    const slept = await times(3_600_000)
+    const after = await times(0)
+    const all = [...ordinary, ...back, ...slept, ...after]
+    expect(Math.min(...back)).toBeGreaterThanOrEqual(Math.min(...ordinary))
+    expect(Math.max(...back)).toBeLessThan(60)
+    expect(Math.min(...slept)).toBeGreaterThan(3540)
+    expect(Math.min(...after)).toBeGreaterThanOrEqual(Math.min(...slept))
+    expect(all).toHaveLength(8)
   })
 })
