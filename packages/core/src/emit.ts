@@ -1,4 +1,5 @@
 import type { Activity } from './activity-types.ts'
+import { encodeError } from './encode.ts'
 import { AglError } from './errors.ts'
 import { openActivity, recordSpan, requireTrace } from './runtime.ts'
 import {
@@ -6,18 +7,21 @@ import {
   checkAttributes,
   EXCEPTION,
   flatten,
+  isDict,
   MESSAGE,
   MESSAGE_BODY,
+  MOST,
   OBJECT,
+  OBJECT_JSON,
+  OBJECT_LITERAL,
+  OBJECT_TYPE,
   OPERATION_NAME,
   pythonJSON,
   pythonNumber,
   REWARD,
   sanitizeAttributes,
 } from './semconv.ts'
-import type { SpanCore } from './types.ts'
-
-const MOST_JSON = 32 * 1024 * 1024
+import type { Attributes, SpanCore } from './types.ts'
 
 export interface EmitOptions {
   /** Further attributes, nested values flattened. Links and tags go here. */
@@ -33,7 +37,8 @@ function emit(
   options: EmitOptions,
 ): SpanCore {
   const attributes = flatten({ ...content, ...options.attributes })
-  checkAttributes(attributes)
+  // As Python: annotations refuse null, the others record it as the text `null`.
+  if (name === ANNOTATION) checkAttributes(attributes)
   const quiet = options.propagate !== false && name === MESSAGE
   const core: SpanCore = {
     name,
@@ -55,13 +60,13 @@ export function emitReward(
   reward: number | boolean | Record<string, number | boolean>,
   options: EmitOptions & { primary?: string } = {},
 ): SpanCore {
-  const values =
-    typeof reward === 'object' && reward !== null && !Array.isArray(reward) ? reward : { primary: reward }
+  const values = isDict(reward) ? reward : { primary: reward }
   const primary = values === reward ? options.primary : 'primary'
   if (primary === undefined || !Object.hasOwn(values, primary)) {
+    const names = Object.keys(values).join(', ') || 'none given'
     throw new AglError(
       'value_invalid',
-      `emitReward() needs to know which dimension to train on; pass { primary: '…' } with one of: ${Object.keys(values).join(', ') || 'none given'}.`,
+      `emitReward() needs to know what to train on; pass { primary: '…' } with one of: ${names}.`,
     )
   }
   const order = [primary, ...Object.keys(values).filter((name) => name !== primary)]
@@ -72,14 +77,17 @@ export function emitReward(
 function rewardNumber(name: string, value: unknown): number {
   if (typeof value === 'boolean') return Number(value)
   if (typeof value === 'number' && Number.isFinite(value)) return value
+  const what = typeof value === 'number' ? value : Array.isArray(value) ? 'a list' : typeof value
   throw new AglError(
     'value_invalid',
-    `The reward "${name}" is ${String(value)}; a reward must be a finite number or a boolean, so decide what a run like this is worth.`,
+    `The reward "${name}" is ${what}; pass a finite number or a boolean that says what a run like this is worth.`,
   )
 }
 
-/** Adds facts to the trace. Null, undefined and objects of classes are refused. */
+/** Adds facts to the trace. Null and objects of classes are refused, undefined is left out. */
 export function emitAnnotation(annotation: Record<string, unknown>, options: EmitOptions = {}): SpanCore {
+  if (!isDict(annotation))
+    throw new AglError('value_invalid', 'emitAnnotation() takes a plain object such as { grade: 1 }.')
   return emit('emitAnnotation', ANNOTATION, annotation, options)
 }
 
@@ -100,38 +108,28 @@ export function emitObject(value: unknown, options: EmitOptions = {}): SpanCore 
 }
 
 function encodeObject(value: unknown): Record<string, unknown> {
-  const literal = (type: string, text: string) => ({ [`${OBJECT}.type`]: type, [`${OBJECT}.literal`]: text })
   if (typeof value === 'string') return literal('str', value)
   if (typeof value === 'boolean') return literal('bool', value ? 'True' : 'False')
   if (typeof value === 'bigint') return literal('int', String(value))
   if (typeof value === 'number') {
-    if (Number.isInteger(value) && !Object.is(value, -0)) return literal('int', BigInt(value).toString())
-    return literal('float', PYTHON_FLOATS[String(value)] ?? pythonNumber(value))
+    const text = pythonNumber(value).toLowerCase().replace('inity', '')
+    return literal(/^-?\d+$/.test(text) ? 'int' : 'float', text)
   }
   if (value instanceof Uint8Array) return literal('bytes', base64(value))
-  if (value === undefined || typeof value === 'function' || typeof value === 'symbol') {
+  if (value === undefined || typeof value === 'function' || typeof value === 'symbol')
     throw new AglError('value_unserializable', `emitObject() cannot encode ${typeof value}; pass plain data.`)
-  }
-  try {
-    const json = pythonJSON(value)
-    if (json.length > MOST_JSON) throw new RangeError('it is larger than 32 MB as JSON')
-    return { [`${OBJECT}.type`]: pythonType(value), [`${OBJECT}.json`]: json }
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
-    throw new AglError(
-      'value_unserializable',
-      `emitObject() cannot encode this value: ${reason}; pass plain data without cycles.`,
-      { cause },
-    )
-  }
+  return { [OBJECT_TYPE]: pythonType(value), [OBJECT_JSON]: pythonJSON(value) }
 }
 
-const PYTHON_FLOATS: Record<string, string> = { NaN: 'nan', Infinity: 'inf', '-Infinity': '-inf' }
+function literal(type: string, text: string): Record<string, unknown> {
+  if (text.length <= MOST) return { [OBJECT_TYPE]: type, [OBJECT_LITERAL]: text }
+  throw new AglError('value_unserializable', 'emitObject() takes at most 32 MB; pass smaller data.')
+}
 
 function pythonType(value: object | null): string {
   if (value === null) return 'NoneType'
   if (Array.isArray(value)) return 'list'
-  const name: unknown = value.constructor?.name
+  const name: unknown = Object.getPrototypeOf(value)?.constructor?.name
   return typeof name === 'string' && name !== 'Object' && name !== '' ? name : 'dict'
 }
 
@@ -143,14 +141,14 @@ function base64(bytes: Uint8Array): string {
 
 /** Adds an error to the trace that your code dealt with. */
 export function emitException(error: Error, options: EmitOptions = {}): SpanCore {
-  if (!(error instanceof Error))
+  // Errors of another realm, such as Node's own inside a test runner, are no instances of this one's class.
+  if (!(error instanceof Error) && Object.prototype.toString.call(error) !== '[object Error]')
     throw new AglError('value_invalid', 'emitException() takes an Error; use emitObject() for other values.')
-  const content: Record<string, unknown> = {
-    'exception.type': error.constructor.name || error.name,
-    'exception.message': error.message,
-    'exception.escaped': true,
-  }
-  if (error.stack?.trim()) content['exception.stacktrace'] = error.stack
+  const content: Attributes = {}
+  encodeError(content, error)
+  delete content['error.type']
+  content['exception.escaped'] = true
+  if (typeof error.stack === 'string' && error.stack.trim()) content['exception.stacktrace'] = error.stack
   return emit('emitException', EXCEPTION, content, options)
 }
 
@@ -175,19 +173,18 @@ export function operation<F extends AnyFunction>(given: F | string | OperationOp
     throw new AglError('value_invalid', 'operation() takes a function as its last argument.')
   const options = typeof given === 'string' ? { name: given } : typeof given === 'function' ? {} : given
   const explicit = options.attributes?.[OPERATION_NAME]
-  if (options.name !== undefined && explicit !== undefined) {
+  if (options.name !== undefined && explicit !== undefined)
     throw new AglError(
       'value_invalid',
-      `operation() was given a name and an attribute "${OPERATION_NAME}"; keep one.`,
+      `operation() takes a name or the attribute "${OPERATION_NAME}", not both.`,
     )
-  }
-  const name = options.name ?? (typeof explicit === 'string' ? explicit : fn.name)
+  const name = options.name ?? (typeof explicit === 'string' ? explicit : fn.name || 'anonymous')
+  const attributes = sanitizeAttributes(flatten({ ...options.attributes }))
   const parameters = parametersOf(fn)
   return new Proxy(fn, {
     apply(target, self, args: unknown[]) {
       requireTrace('operation')
-      const input = bind(parameters, args)
-      const activity = openActivity('operation', { name, input, attributes: options.attributes ?? {} })
+      const activity = openActivity('operation', { name, input: bind(parameters, args), attributes })
       return run(activity, () => Reflect.apply(target, self, args))
     },
   })
@@ -198,7 +195,7 @@ function run(activity: Activity<'operation'>, fn: () => unknown): unknown {
     const result = activity.run(fn)
     // A promise of another class, such as the openai client's, may begin to work when it is awaited: not by us.
     if (!(result instanceof Promise) || result.constructor !== Promise) {
-      activity.end(result instanceof Promise ? {} : { output: result })
+      activity.end(isUnread(result) ? {} : { output: result })
       return result
     }
     return result.then(
@@ -217,30 +214,51 @@ function run(activity: Activity<'operation'>, fn: () => unknown): unknown {
   }
 }
 
-/** Parameter names as written, up to the first that is not a plain name. */
-function parametersOf(fn: AnyFunction): string[] {
-  const source = Function.prototype.toString.call(fn).replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, '')
-  const list = /^(?:async\s*)?(?:function\s*\*?\s*[\w$]*\s*|[\w$]+\s*)?\(([^()]*)\)/.exec(source)?.[1]
-  const single = /^(?:async\s+)?([\w$]+)\s*=>/.exec(source)?.[1]
-  const names: string[] = []
-  for (const part of (single ?? list ?? '').split(',')) {
-    const name = /^\s*((?:\.\.\.)?[\p{ID_Start}$_][\p{ID_Continue}$]*)\s*(?:=[^{[]*)?$/u.exec(part)?.[1]
-    if (name === undefined) break
-    names.push(name)
-  }
-  return names
+/** Promises, generators and streams: they have no result yet, and looking for one would use them up. */
+function isUnread(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  return 'then' in value || Symbol.asyncIterator in value || ('next' in value && Symbol.iterator in value)
 }
 
-function bind(parameters: readonly string[], args: readonly unknown[]): Record<string, unknown> {
-  const input: Record<string, unknown> = {}
-  for (let i = 0; i < args.length; i++) {
-    const name = parameters[i]
-    if (name?.startsWith('...')) {
-      input[name.slice(3)] = args.slice(i)
-      break
-    }
-    if (args[i] === undefined) continue
-    input[name ?? `args.${i}`] = args[i]
+interface Parameter {
+  name: string
+  rest: boolean
+  /** The default value, where it is a literal. */
+  fallback: unknown
+}
+
+const PARAMETER = /^\s*(\.\.\.)?([\p{L}\p{N}$_]+)\s*(?:=\s*(.*?))?\s*$/su
+const SIGNATURE = /^(?:async\s*)?(?:function\b\s*\*?\s*)?(?:[\w$]*\s*\(([^()]*)\)|([\w$]+)\s*=>)/
+
+/** Parameters as written, up to the first that is more than a name and a simple default: Python records names too. */
+function parametersOf(fn: AnyFunction): Parameter[] {
+  const [, list, single] = SIGNATURE.exec(Function.prototype.toString.call(fn)) ?? []
+  const parameters: Parameter[] = []
+  for (const part of (list ?? single ?? '').split(',')) {
+    const [, dots, name, text] = PARAMETER.exec(part) ?? []
+    if (name === undefined) break
+    const fallback = text === undefined ? undefined : readLiteral(text)
+    parameters.push({ name, rest: dots !== undefined, fallback })
+    // The next comma may be within this default rather than behind it.
+    if (text !== undefined && fallback === undefined && /["'`/{[]/.test(text)) break
   }
-  return input
+  return parameters
+}
+
+function readLiteral(text: string): unknown {
+  try {
+    return JSON.parse(text.replace(/^'|'$/g, '"'))
+  } catch {
+    return undefined
+  }
+}
+
+function bind(parameters: readonly Parameter[], args: readonly unknown[]): Record<string, unknown> {
+  const input: [string, unknown][] = []
+  for (let i = 0; i < Math.max(parameters.length, args.length); i++) {
+    const { name = `args.${i}`, rest = false, fallback } = parameters[i] ?? {}
+    input.push([name, rest ? args.slice(i) : args[i] === undefined ? fallback : args[i]])
+    if (rest) break
+  }
+  return Object.fromEntries(input)
 }

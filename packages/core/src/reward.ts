@@ -1,14 +1,19 @@
 import { AglError } from './errors.ts'
-import { ANNOTATION, filterAndUnflatten, MESSAGE_BODY, OBJECT, REWARD } from './semconv.ts'
+import {
+  ANNOTATION,
+  filterAndUnflatten,
+  isDict,
+  MESSAGE_BODY,
+  OBJECT_JSON,
+  OBJECT_LITERAL,
+  OBJECT_TYPE,
+  REWARD,
+} from './semconv.ts'
 import type { Attributes, Span } from './types.ts'
 
 export interface Reward {
   name: string
   value: number
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /**
@@ -18,26 +23,41 @@ function isObject(value: unknown): value is Record<string, unknown> {
  */
 export function getRewardsFromSpan(span: Pick<Span, 'attributes'>): Reward[] {
   if (!Object.keys(span.attributes).some((key) => key.startsWith(REWARD))) return []
-  const rewards = filterAndUnflatten(span.attributes, REWARD)
-  const broken = new AglError(
-    'value_invalid',
-    `Attributes under "${REWARD}" must be a list of names and numbers from index 0.`,
-  )
-  if (!Array.isArray(rewards)) throw broken
-  return rewards.map((reward: unknown) => {
-    if (!isObject(reward) || typeof reward['name'] !== 'string') throw broken
-    const value = typeof reward['value'] === 'boolean' ? Number(reward['value']) : toNumber(reward['value'])
-    if (value === undefined) throw broken
-    return { name: reward['name'], value }
-  })
+  const found = filterAndUnflatten(span.attributes, REWARD)
+  const rewards = Array.isArray(found) ? found.map(toReward) : [undefined]
+  if (rewards.every((reward) => reward !== undefined)) return rewards
+  throw new AglError('value_invalid', `"${REWARD}" must be a list of names and numbers from index 0.`)
 }
 
-/** Numeric texts count, as they do for the Python reader. */
+function toReward(reward: unknown): Reward | undefined {
+  if (!isDict(reward) || typeof reward['name'] !== 'string') return undefined
+  const value = toNumber(reward['value'])
+  return value === undefined ? undefined : { name: reward['name'], value }
+}
+
+/** Numeric texts count, as they do for the Python reader: `1_000`, `inf` and `nan` too, `0x10` not. */
 function toNumber(value: unknown): number | undefined {
-  if (typeof value === 'number') return value
-  if (typeof value !== 'string' || value.trim() === '') return undefined
-  const number = Number(value)
-  return Number.isNaN(number) ? undefined : number
+  if (typeof value === 'number' || typeof value === 'boolean') return Number(value)
+  if (typeof value !== 'string') return undefined
+  const text = value
+    .trim()
+    .toLowerCase()
+    .replace(/(\d)_(?=\d)/g, '$1')
+  if (!/^[-+]?(?:inf(?:inity)?|nan|(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)$/.test(text)) return undefined
+  return Number(text.replace(/inf.*/, '1e999'))
+}
+
+const NAN = '\uFFFFNaN'
+const PYTHON_ONLY: Record<string, string> = { NaN: `"${NAN}"`, Infinity: '1e999' }
+
+/** JSON as Python writes and reads it: also `NaN`, `Infinity` and `-Infinity`. */
+function parsePythonJSON(json: string): unknown {
+  try {
+    return JSON.parse(json)
+  } catch {
+    const text = json.replace(/"(?:[^"\\]|\\.)*"|NaN|Infinity/g, (token) => PYTHON_ONLY[token] ?? token)
+    return JSON.parse(text, (_key, value: unknown) => (value === NAN ? Number.NaN : value))
+  }
 }
 
 /**
@@ -58,13 +78,13 @@ function agentOpsOutput(output: unknown): Record<string, unknown> | undefined {
   if (typeof output !== 'string') return undefined
   let parsed: unknown
   try {
-    parsed = JSON.parse(output)
+    parsed = parsePythonJSON(output)
   } catch {
     return undefined
   }
-  if (isObject(parsed)) return parsed
+  if (isDict(parsed)) return parsed
   if (Array.isArray(parsed) ? parsed.length > 0 : Boolean(parsed)) {
-    throw new AglError('value_invalid', "The output that AgentOps' span carries is JSON but no object.")
+    throw new AglError('value_invalid', "The output of AgentOps' span is JSON but no object.")
   }
   return undefined
 }
@@ -100,23 +120,30 @@ export function getMessageValue(span: Pick<Span, 'attributes'>): string | undefi
 
 /** The value of an `emitObject` span. @throws AglError where it cannot be decoded */
 export function getObjectValue(span: Pick<Span, 'attributes'>): unknown {
-  const json = read(span.attributes, `${OBJECT}.json`)
-  const literal = read(span.attributes, `${OBJECT}.literal`)
-  const named = read(span.attributes, `${OBJECT}.type`) ?? 'str'
-  const type = typeof named === 'string' ? named : typeof named
+  const json = read(span.attributes, OBJECT_JSON)
+  const literal = read(span.attributes, OBJECT_LITERAL)
+  const type = read(span.attributes, OBJECT_TYPE) ?? 'str'
+  if (json === undefined && literal === undefined) return null
+  let value: unknown
+  let cause: unknown
   try {
-    if (typeof json === 'string') return JSON.parse(json)
-  } catch (cause) {
-    throw new AglError('value_invalid', 'The object of this span is not valid JSON.', { cause })
+    if (json === undefined) value = decodeLiteral(type, literal)
+    else if (typeof json === 'string') value = parsePythonJSON(json)
+  } catch (error) {
+    cause = error
   }
-  if (typeof literal !== 'string') return null
+  if (value !== undefined) return value
+  const message = `The object of this span cannot be read as ${JSON.stringify(type)}.`
+  throw new AglError('value_invalid', message, { cause })
+}
+
+function decodeLiteral(type: unknown, literal: unknown): unknown {
   if (type === 'str') return literal
+  if (type === 'float') return toNumber(literal)
+  if (type === 'int' && typeof literal === 'number') return Math.trunc(literal)
+  if (typeof literal !== 'string') return undefined
   if (type === 'bool') return literal.toLowerCase() === 'true'
-  if (type === 'int' && /^\s*[-+]?\d+(_\d+)*\s*$/.test(literal)) return Number(literal.replaceAll('_', ''))
-  if (type === 'float' && toNumber(literal) !== undefined) return toNumber(literal)
+  if (type === 'int') return /^\s*[-+]?\d+(_\d+)*\s*$/.test(literal) ? toNumber(literal) : undefined
   if (type === 'bytes') return Uint8Array.from(atob(literal), (char) => char.charCodeAt(0))
-  throw new AglError(
-    'value_invalid',
-    `The object of this span has the type "${type}", whose literal cannot be read.`,
-  )
+  return undefined
 }

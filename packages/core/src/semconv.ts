@@ -8,10 +8,14 @@ import { AglError } from './errors.ts'
 export const ROLLOUT_ID = 'agentlightning.rollout_id'
 export const ATTEMPT_ID = 'agentlightning.attempt_id'
 export const SPAN_SEQUENCE_ID = 'agentlightning.span_sequence_id'
+export const TRACER_NAME = 'agentlightning.tracer.name'
 export const ANNOTATION = 'agentlightning.annotation'
 export const MESSAGE = 'agentlightning.message'
 export const MESSAGE_BODY = 'agentlightning.message.body'
 export const OBJECT = 'agentlightning.object'
+export const OBJECT_TYPE = 'agentlightning.object.type'
+export const OBJECT_LITERAL = 'agentlightning.object.literal'
+export const OBJECT_JSON = 'agentlightning.object.json'
 export const EXCEPTION = 'agentlightning.exception'
 export const OPERATION = 'agentlightning.operation'
 export const OPERATION_NAME = 'agentlightning.operation.name'
@@ -20,64 +24,65 @@ export const OPERATION_OUTPUT = 'agentlightning.operation.output'
 export const REWARD = 'agentlightning.reward'
 export const LINK = 'agentlightning.link'
 export const TAG = 'agentlightning.tag'
+export const VIRTUAL = 'agentlightning.virtual'
 
 type Dict = Record<string, unknown>
 
-function isDict(value: unknown): value is Dict {
+/** @internal */
+export function isDict(value: unknown): value is Dict {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
+  // Not `Object.prototype` itself: objects of another realm, such as a test runner's, are plain too.
   const prototype: unknown = Object.getPrototypeOf(value)
-  return prototype === null || prototype === Object.prototype
+  return prototype === null || Object.getPrototypeOf(prototype) === null
 }
 
-/** Sets an own key, whatever its name: plain assignment would lose `__proto__`. */
-function put(into: Dict, key: string, value: unknown): void {
-  if (key !== '__proto__') into[key] = value
-  else Object.defineProperty(into, key, { value, enumerable: true, configurable: true, writable: true })
+function isPrimitive(value: unknown): value is string | number | boolean {
+  return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean'
 }
 
-/** Python tells int from float, so `[1, 2.5]` is a mixed list there, and here. */
-function primitiveType(value: unknown): string | undefined {
-  if (typeof value === 'string' || typeof value === 'boolean') return typeof value
-  if (typeof value === 'number') return Number.isInteger(value) && !Object.is(value, -0) ? 'int' : 'float'
-  return undefined
-}
-
+/** Python tells a list of integers from one of floats; 2 and 2.0 are one number here, and so are the lists. */
 function isLeafList(list: readonly unknown[]): boolean {
-  const types = new Set(list.map(primitiveType))
-  if (types.has(undefined)) return false
-  // 2.0 and 2 are one number in JavaScript: a list with any fraction is a list of floats.
-  if (types.has('float')) types.delete('int')
-  return types.size === 1
+  return list.every(isPrimitive) && new Set(list.map((item) => typeof item)).size === 1
 }
+
+/** Python cannot nest deeper than this either. */
+const DEEPEST = 1000
 
 /**
  * Joins nested keys with dots. A list of one primitive type stays a list unless it is at the root or
- * `expandLeafLists` is set; other lists become `.0`, `.1`, …; empty lists and maps vanish.
+ * `expandLeafLists` is set; other lists become `.0`, `.1`, …; empty lists and maps, and undefined in maps, vanish.
+ *
+ * @throws AglError `value_invalid` for cycles and more than 1000 levels
  */
 export function flatten(data: unknown, options: { expandLeafLists?: boolean } = {}): Dict {
-  const result: Dict = {}
+  // Maps throughout: assigning to a key named `__proto__` would lose it.
+  const result = new Map<string, unknown>()
   const open = new Set<object>()
-  const walk = (value: unknown, path: string, root: boolean): void => {
-    if (!Array.isArray(value) && !isDict(value)) return put(result, path, value)
-    if (open.has(value))
-      throw new AglError(
-        'value_invalid',
-        'A value that contains itself cannot be flattened; break the cycle.',
-      )
-    if (Array.isArray(value) && !root && !options.expandLeafLists && isLeafList(value))
-      return put(result, path, value)
+  const walk = (value: unknown, path: string): void => {
+    const isList = Array.isArray(value)
+    if (!isList && !isDict(value)) return void result.set(path, value)
+    if (isList && path !== '' && options.expandLeafLists !== true && isLeafList(value))
+      return void result.set(path, value)
+    if (open.has(value) || open.size > DEEPEST)
+      throw new AglError('value_invalid', 'A value is cyclic or has over 1000 levels; pass flatter data.')
     open.add(value)
-    for (const key of Object.keys(value)) walk(Reflect.get(value, key), root ? key : `${path}.${key}`, false)
+    for (const [key, item] of isList ? value.entries() : Object.entries(value))
+      if (isList || item !== undefined) walk(item, path === '' ? String(key) : `${path}.${key}`)
     open.delete(value)
   }
-  walk(data, '', true)
-  return result
+  walk(data, '')
+  return Object.fromEntries(result)
 }
 
 /** The reverse of `flatten`: a path wins over a value that stands in its way; maps with keys 0 to n-1 become lists. */
 export function unflatten(data: Dict): unknown {
+  return nest(Object.entries(data))
+}
+
+/** Takes entries, as an object would move keys like `0` to its front: the order decides what wins. */
+function nest(entries: [key: string, value: unknown][]): unknown {
   const tree = new Map<string, unknown>()
-  for (const key of Object.keys(data)) {
+  for (const [key, value] of entries) {
     const parts = key.split('.')
     const last = parts.pop() ?? ''
     let node = tree
@@ -88,89 +93,90 @@ export function unflatten(data: Dict): unknown {
       node.set(part, next)
       node = next
     }
-    node.set(last, data[key])
+    node.set(last, value)
   }
   return settle(tree)
 }
 
 function settle(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(settle)
-  const entries =
-    value instanceof Map ? [...value.entries()] : isDict(value) ? Object.entries(value) : undefined
-  if (entries === undefined) return value
-  const map = new Map(entries.map(([key, item]): [string, unknown] => [String(key), settle(item)]))
-  const indices = [...map.keys()].map((key) => (/^\d+$/.test(key) ? Number(key) : -1)).sort((a, b) => a - b)
-  if (map.size > 0 && indices.every((index, i) => index === i)) {
-    return indices.map((index) => {
-      if (!map.has(String(index)))
-        throw new AglError(
-          'value_invalid',
-          `The list index "${index}" is written with leading zeros; write it plainly.`,
-        )
-      return map.get(String(index))
-    })
-  }
-  const result: Dict = {}
-  for (const [key, item] of map) put(result, key, item)
-  return result
+  if (!(value instanceof Map) && !isDict(value)) return value
+  const entries: Iterable<[unknown, unknown]> = value instanceof Map ? value : Object.entries(value)
+  const map = new Map(Array.from(entries, ([key, item]): [string, unknown] => [String(key), settle(item)]))
+  const indices = Array.from(map.keys(), (key) => (/^\d+$/.test(key) ? Number(key) : -1)).sort(
+    (a, b) => a - b,
+  )
+  if (map.size === 0 || indices.some((index, i) => index !== i)) return Object.fromEntries(map)
+  return indices.map((index) => {
+    if (map.has(String(index))) return map.get(String(index))
+    throw new AglError('value_invalid', `The list index ${index} has leading zeros; write it without.`)
+  })
 }
 
 /** The attributes at `prefix` or below it. */
 export function filter(attributes: Dict, prefix: string): Dict {
-  const result: Dict = {}
-  for (const key of Object.keys(attributes)) {
-    if (key === prefix || key.startsWith(`${prefix}.`)) put(result, key, attributes[key])
-  }
-  return result
+  const isBelow = (key: string): boolean => key === prefix || key.startsWith(`${prefix}.`)
+  return Object.fromEntries(Object.entries(attributes).filter(([key]) => isBelow(key)))
 }
 
 /** What stands below `prefix`, nested again. @throws AglError where `prefix` itself is a key */
 export function filterAndUnflatten(attributes: Dict, prefix: string): unknown {
-  const below: Dict = {}
-  for (const [key, value] of Object.entries(filter(attributes, prefix))) {
+  const below = Object.entries(filter(attributes, prefix)).map(([key, value]): [string, unknown] => {
     if (key === prefix)
       throw new AglError('value_invalid', `"${prefix}" is both a value and a prefix; keep one.`)
-    put(below, key.slice(prefix.length + 1), value)
-  }
-  return unflatten(below)
+    return [key.slice(prefix.length + 1), value]
+  })
+  return nest(below)
 }
 
-/** Makes a list homogeneous: booleans beside numbers become numbers. @throws AglError where that cannot be */
-export function sanitizeList(list: readonly unknown[]): string[] | number[] | boolean[] {
+type List = string[] | number[] | boolean[]
+
+function homogeneous(list: readonly unknown[]): List | undefined {
   if (list.every((item) => typeof item === 'string')) return [...list]
   if (list.every((item) => typeof item === 'boolean')) return [...list]
   if (list.every((item) => typeof item === 'number' || typeof item === 'boolean')) return list.map(Number)
+  return undefined
+}
+
+/** Makes a list homogeneous: booleans beside numbers become numbers. @throws AglError where that cannot be */
+export function sanitizeList(list: readonly unknown[]): List {
+  const result = homogeneous(list)
+  if (result !== undefined) return result
   throw new AglError('value_invalid', 'A list attribute must hold only texts, only booleans or only numbers.')
 }
 
-/** Any value as a legal attribute: what is not a primitive or a homogeneous list becomes JSON text. */
-export function sanitizeValue(value: unknown): string | number | boolean | string[] | number[] | boolean[] {
-  if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean') return value
-  if (Array.isArray(value)) {
-    try {
-      return sanitizeList(value)
-    } catch {
-      return pythonJSON(value)
-    }
+/**
+ * Any value as a legal attribute: what is not a primitive or a homogeneous list becomes JSON text.
+ *
+ * @throws AglError `value_unserializable` for plain data that is cyclic or larger than 32 MB
+ */
+export function sanitizeValue(value: unknown): string | number | boolean | List {
+  if (isPrimitive(value)) return value
+  const list = Array.isArray(value) ? homogeneous(value) : undefined
+  if (list !== undefined) return list
+  try {
+    return pythonJSON(value)
+  } catch (error) {
+    // Clients and the like refer to themselves; Python's `default=str` names them as well.
+    if (!(value instanceof Object) || Array.isArray(value) || isDict(value)) throw error
+    return pythonJSON(`[${value.constructor?.name}]`)
   }
-  return pythonJSON(value)
 }
 
+/** `sanitizeValue` for each attribute; those that are undefined are left out. */
 export function sanitizeAttributes(attributes: Dict): Record<string, ReturnType<typeof sanitizeValue>> {
-  const result: Record<string, ReturnType<typeof sanitizeValue>> = {}
-  for (const key of Object.keys(attributes)) put(result, key, sanitizeValue(attributes[key]))
-  return result
+  const present = Object.entries(attributes).filter(([, value]) => value !== undefined)
+  return Object.fromEntries(present.map(([key, value]) => [key, sanitizeValue(value)]))
 }
+export { sanitizeAttributes as sanitize }
 
-/** @throws AglError naming the first attribute that is neither a primitive nor a list of them */
+/** @throws AglError naming the first attribute that is neither a primitive nor a list of one kind of them */
 export function checkAttributes(attributes: Dict): void {
-  for (const key of Object.keys(attributes)) {
-    const value = attributes[key]
-    const items: readonly unknown[] = Array.isArray(value) ? value : [value]
-    if (items.every((item) => primitiveType(item) !== undefined)) continue
+  for (const [key, value] of Object.entries(attributes)) {
+    if (isPrimitive(value) || (Array.isArray(value) && homogeneous(value) !== undefined)) continue
     throw new AglError(
       'value_invalid',
-      `The attribute "${key}" must be a text, number, boolean or a list of these; null and undefined are not.`,
+      `The attribute "${key}" must be a text, number, boolean or a list of one of these, not null.`,
     )
   }
 }
@@ -179,15 +185,10 @@ export function makeTagAttributes(tags: readonly string[]): Dict {
   return flatten({ [TAG]: tags }, { expandLeafLists: true })
 }
 
-/** @throws AglError where a tag is not a text */
+/** @throws AglError where there are no tags, or broken ones */
 export function extractTags(attributes: Dict): string[] {
   const tags = filterAndUnflatten(attributes, TAG)
-  const list: unknown[] = Array.isArray(tags)
-    ? tags
-    : isDict(tags) && Object.keys(tags).length === 0
-      ? []
-      : [undefined]
-  if (list.every((tag) => typeof tag === 'string')) return list
+  if (Array.isArray(tags) && tags.every((tag) => typeof tag === 'string')) return tags
   throw new AglError('value_invalid', 'Tags must be texts, numbered from 0.')
 }
 
@@ -222,60 +223,78 @@ export function queryLinkedSpans<T extends { spanId: string; traceId: string; at
   spans: readonly T[],
   links: readonly Link[],
 ): T[] {
-  const reserved: Record<string, (span: T) => unknown> = {
-    span_id: (span) => span.spanId,
-    trace_id: (span) => span.traceId,
+  const read = ({ spanId, traceId, attributes }: T, key: string): unknown => {
+    if (key === 'span_id') return spanId
+    if (key === 'trace_id') return traceId
+    return Object.hasOwn(attributes, key) ? attributes[key] : undefined
   }
-  return spans.filter((span) =>
-    links.every(({ key_match, value_match }) => {
-      const read = Object.hasOwn(reserved, key_match) ? reserved[key_match] : undefined
-      const value =
-        read?.(span) ?? (Object.hasOwn(span.attributes, key_match) ? span.attributes[key_match] : undefined)
-      return value === value_match
-    }),
+  return spans.filter((span) => links.every((link) => read(span, link.key_match) === link.value_match))
+}
+
+/** @internal Most characters that one attribute may take. */
+export const MOST: number = 32 * 1024 * 1024
+
+/**
+ * JSON as Python's `json.dumps` writes it: blanks after `,` and `:`, ASCII only, and NaN as such. Otherwise as
+ * `JSON.stringify`, but that bigints are integers, a Map is a map, and sets and typed arrays are lists.
+ *
+ * @throws AglError `value_unserializable` for cycles, getters that throw, and more than 32 MB
+ */
+export function pythonJSON(value: unknown): string {
+  const open = new Set<object>()
+  let size = 0
+  const sized = (text: string): string => {
+    size += text.length + 2
+    if (size > MOST) throw new RangeError('it is larger than 32 MB')
+    return text
+  }
+  const write = (item: unknown, converted = false): string | undefined => {
+    if (typeof item === 'string') return sized(quote(item))
+    if (typeof item === 'number') return sized(pythonNumber(item))
+    if (item === null || typeof item === 'boolean' || typeof item === 'bigint') return sized(String(item))
+    if (typeof item !== 'object') return undefined
+    if (!converted && 'toJSON' in item && typeof item.toJSON === 'function') return write(item.toJSON(), true)
+    if (open.has(item)) throw new TypeError('it is cyclic')
+    open.add(item)
+    sized('')
+    const isList = isListLike(item)
+    const parts: string[] = []
+    if (isList) for (const element of item) parts.push(write(element) ?? sized('null'))
+    else
+      for (const [key, element] of item instanceof Map ? item : Object.entries(item)) {
+        const part = write(element)
+        if (part !== undefined) parts.push(`${sized(quote(String(key)))}: ${part}`)
+      }
+    open.delete(item)
+    return isList ? `[${parts.join(', ')}]` : `{${parts.join(', ')}}`
+  }
+  try {
+    return write(value) ?? 'null'
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    const message = `The value cannot be written as JSON: ${reason}; pass smaller, plain data.`
+    throw new AglError('value_unserializable', message, { cause })
+  }
+}
+
+function isListLike(value: object): value is Iterable<unknown> {
+  return (
+    Array.isArray(value) ||
+    value instanceof Set ||
+    (ArrayBuffer.isView(value) && !(value instanceof DataView))
   )
 }
 
-/**
- * JSON as Python's `json.dumps` writes it: blanks after `,` and `:`, ASCII only. Values that JSON does not know
- * become texts, as with `default=str`, unless `strict`.
- *
- * @throws TypeError for cycles, and whatever a getter throws
- */
-export function pythonJSON(value: unknown): string {
-  const open: object[] = []
-  const write = (item: unknown): string | undefined => {
-    if (item === null) return 'null'
-    if (typeof item === 'string') return ascii(JSON.stringify(item))
-    if (typeof item === 'number') return pythonNumber(item)
-    if (typeof item === 'boolean' || typeof item === 'bigint') return String(item)
-    if (typeof item !== 'object') return undefined
-    if ('toJSON' in item && typeof item.toJSON === 'function') return write(item.toJSON())
-    if (open.includes(item)) throw new TypeError('the value contains itself')
-    open.push(item)
-    const list = Array.isArray(item) || (ArrayBuffer.isView(item) && !(item instanceof DataView))
-    const parts: string[] = []
-    for (const key of Object.keys(item)) {
-      const part = write(Reflect.get(item, key))
-      if (list) parts.push(part ?? 'null')
-      else if (part !== undefined) parts.push(`${ascii(JSON.stringify(key))}: ${part}`)
-    }
-    open.pop()
-    return list ? `[${parts.join(', ')}]` : `{${parts.join(', ')}}`
-  }
-  return write(value) ?? 'null'
+function quote(text: string): string {
+  return JSON.stringify(text).replace(
+    /[\u007f-\uffff]/g,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
 }
 
-function ascii(text: string): string {
-  return text.replace(/[\u007f-\uffff]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
-}
-
-/** A number as Python prints it: exponents have at least two digits, infinities and NaN their Python names. */
+/** @internal A number as Python prints it: exponents have at least two digits, infinities and NaN their Python names. */
 export function pythonNumber(value: number): string {
-  if (Number.isNaN(value)) return 'NaN'
-  if (!Number.isFinite(value)) return value > 0 ? 'Infinity' : '-Infinity'
   if (Object.is(value, -0)) return '-0.0'
-  if (!Number.isInteger(value) && Math.abs(value) < 1e-4)
-    return value.toExponential().replace(/e-(\d)$/, 'e-0$1')
+  if (value !== 0 && Math.abs(value) < 1e-4) return value.toExponential().replace(/e-(\d)$/, 'e-0$1')
   return String(value)
 }
