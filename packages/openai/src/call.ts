@@ -1,57 +1,54 @@
-import type { Activity, EmbeddingData, LlmData, ResponseReader } from '@agl/core'
+import type { Activity, EmbeddingData, LlmData, Logger, ResponseReader } from '@agl/core'
 import { ChatAccumulator, chatData, type Accumulator } from './chat.ts'
 import { CompletionAccumulator, completionData } from './completions.ts'
 import { embeddingData } from './embeddings.ts'
 import { fields, isFields, text, type Fields } from './guards.ts'
-import { ResponseAccumulator, responseData } from './responses.ts'
+import { ResponseAccumulator, responseData, responseFailure } from './responses.ts'
+import { define, watch, type Watcher } from './watch.ts'
 
 export type Operation = 'chat' | 'completion' | 'response' | 'embedding'
 
-const READ = { chat: chatData, completion: completionData, response: responseData }
+type Data = LlmData & EmbeddingData
+
+const READ = { chat: chatData, completion: completionData, response: responseData, embedding: embeddingData }
 const ACCUMULATE: Record<Exclude<Operation, 'embedding'>, () => Accumulator> = {
   chat: () => new ChatAccumulator(),
   completion: () => new CompletionAccumulator(),
   response: () => new ResponseAccumulator(),
 }
 
-/** One call of the client, from its start to wherever it ends. */
-export interface Call {
-  responded(response: unknown): void
-  /** Gets the parsed answer, or the stream. */
-  answered(value: unknown): void
-  failed(error: unknown): void
-  /** Nobody parses the answer: the caller took the raw response. */
-  raw(): void
-  /** The object by which the caller could have gone on is gone. */
-  abandoned(): void
-}
-
 /** Ends calls whose promise or stream was dropped without being read, in programs whose traces never end. */
 const dropped = new FinalizationRegistry<Call>((call) => call.abandoned())
 
-export class LlmCall implements Call {
-  readonly #activity: Activity<'llm'>
-  readonly #operation: Exclude<Operation, 'embedding'>
-  readonly #readers: readonly ResponseReader[]
+/** One call of the client, from its start to wherever it ends. */
+export class Call {
+  readonly #activity: Activity<'llm'> | Activity<'embedding'>
+  readonly #operation: Operation
+  readonly #readers: ResponseReader[]
+  readonly #log: Logger
   readonly #began = performance.now()
   #http: { requestId?: string; httpStatus?: number } = {}
 
-  constructor(activity: Activity<'llm'>, operation: Exclude<Operation, 'embedding'>) {
+  constructor(activity: Activity<'llm'> | Activity<'embedding'>, operation: Operation, log: Logger) {
     this.#activity = activity
     this.#operation = operation
-    this.#readers = activity.start.readers ?? []
+    this.#readers = 'readers' in activity.start ? [...(activity.start.readers ?? [])] : []
+    this.#log = log
   }
 
   responded(response: unknown): void {
     this.#http = httpOf(response)
   }
 
+  /** Gets the parsed answer, or the stream. */
   answered(value: unknown): void {
     dropped.unregister(this)
-    if (isStream(value)) return this.#follow(value)
+    const operation = this.#operation
+    if (operation !== 'embedding' && isStream(value)) return this.#follow(value, ACCUMULATE[operation]())
     if (value === null || value === undefined) return this.#activity.end({ ...this.#http })
-    for (const reader of this.#readers) reader.response(value)
-    this.#activity.end(this.#complete(READ[this.#operation](value), false))
+    this.#feed(value, true)
+    const failure = operation === 'response' ? responseFailure(fields(value)) : undefined
+    this.#end(this.#complete(READ[operation](value), false), failure)
   }
 
   failed(error: unknown): void {
@@ -61,52 +58,70 @@ export class LlmCall implements Call {
     else this.#activity.fail(error)
   }
 
+  /** Nobody parses the answer: the caller took the raw response. */
   raw(): void {
     dropped.unregister(this)
     this.#activity.end({ ...this.#http, finish: 'raw' })
   }
 
+  /** The object by which the caller could have gone on is gone. */
   abandoned(): void {
     this.#activity.abandon()
   }
 
+  #end(data: Data, failure: Error | undefined): void {
+    if (failure === undefined) return this.#activity.end(data)
+    this.#activity.update(data)
+    this.#activity.fail(failure)
+  }
+
+  /** Runs for every chunk. A reader that throws is out, together with what it had read: that has a hole now. */
+  #feed(value: unknown, whole: boolean): void {
+    const readers = this.#readers
+    for (let i = readers.length - 1; i >= 0; i--) {
+      try {
+        if (whole) readers[i]?.response(value)
+        else readers[i]?.chunk(value)
+      } catch (error) {
+        readers.splice(i, 1)
+        this.#log.once('A reader of answers failed; what it reads of this call is not recorded.', error)
+      }
+    }
+  }
+
   /** Adds what the readers know, and what HTTP told. */
-  #complete(data: LlmData, aborted: boolean): LlmData {
+  #complete(data: Data, aborted: boolean): Data {
     const summary = data.usage === undefined ? { aborted } : { usage: data.usage, aborted }
     for (const reader of this.#readers) {
-      const tokens = reader.finish(summary)
-      if (tokens !== undefined) data.tokens = tokens
+      try {
+        const tokens = reader.finish(summary)
+        if (tokens !== undefined) data.tokens = tokens
+      } catch (error) {
+        this.#log.once('A reader of answers failed; what it reads of this call is not recorded.', error)
+      }
     }
     return Object.assign(data, this.#http)
   }
 
-  /** The stream object stays the client's own; only the first iterator that it hands out is watched. */
-  #follow(stream: StreamLike): void {
+  /** The stream object stays the client's own; only the iterator that reads it is watched: the client lets one read. */
+  #follow(stream: StreamLike, accumulator: Accumulator): void {
     const open = stream.iterator
-    const { controller } = stream
-    let first = true
-    const begin = (iterator: Fields): void => {
-      if (!first) return
-      first = false
-      dropped.unregister(this)
-      if (!this.#activity.ended) watch(iterator, this.#watcher(controller))
-      dropped.register(iterator, this, this)
-    }
+    const watcher = this.#watcher(stream.controller, accumulator)
+    // Whoever keeps an iterator keeps the stream by this, and so the call open.
+    const reading: { stream: object; by?: object } = { stream }
     stream.iterator = function (this: unknown, ...args: unknown[]): unknown {
       const iterator: unknown = Reflect.apply(open, this, args)
-      if (isFields(iterator)) begin(iterator)
+      if (isFields(iterator)) watch(iterator, watcher, () => (reading.by ??= iterator) === iterator)
       return iterator
     }
     dropped.register(stream, this, this)
   }
 
-  #watcher(controller: unknown): Watcher {
-    const accumulator = ACCUMULATE[this.#operation]()
-    const readers = this.#readers
+  #watcher(controller: unknown, accumulator: Accumulator): Watcher {
     const began = this.#began
     const signal = fields(fields(controller)['signal'])
     let firstToken: number | undefined
-    const result = (aborted: boolean): LlmData => {
+    const result = (aborted: boolean): Data => {
       dropped.unregister(this)
       const heard = accumulator.data()
       // A stream may also just end, which the client takes for its regular end.
@@ -118,15 +133,12 @@ export class LlmCall implements Call {
     const finish = (cut: 'aborted' | 'cancelled' | undefined): void => {
       const failure = cut === 'aborted' ? undefined : accumulator.failure()
       const data = result(cut !== undefined || failure !== undefined)
-      if (failure === undefined)
-        return this.#activity.end(cut === undefined ? data : { ...data, finish: cut })
-      this.#activity.update(data)
-      this.#activity.fail(failure)
+      this.#end(cut === undefined || failure !== undefined ? data : { ...data, finish: cut }, failure)
     }
     return {
       chunk: (chunk) => {
+        this.#feed(chunk, false)
         if (accumulator.add(chunk) && firstToken === undefined) firstToken = performance.now() - began
-        for (let i = 0; i < readers.length; i++) readers[i]?.chunk(chunk)
       },
       done: () => finish(signal['aborted'] === true ? 'aborted' : undefined),
       cancelled: () => finish('cancelled'),
@@ -134,43 +146,18 @@ export class LlmCall implements Call {
         this.#activity.update(result(true))
         this.failed(error)
       },
+      lost: () => this.raw(),
       ended: () => this.#activity.ended,
     }
   }
 }
 
-export class EmbeddingCall implements Call {
-  readonly #activity: Activity<'embedding'>
-  #http: { requestId?: string; httpStatus?: number } = {}
-  constructor(activity: Activity<'embedding'>) {
-    this.#activity = activity
-  }
-  responded(response: unknown): void {
-    this.#http = httpOf(response)
-  }
-  answered(value: unknown): void {
-    dropped.unregister(this)
-    const data: EmbeddingData = embeddingData(value)
-    this.#activity.end({ ...data, ...this.#http })
-  }
-  failed(error: unknown): void {
-    dropped.unregister(this)
-    this.#activity.update(this.#http)
-    this.#activity.fail(error)
-  }
-  raw(): void {
-    dropped.unregister(this)
-    this.#activity.end(this.#http)
-  }
-  abandoned(): void {
-    this.#activity.abandon()
-  }
-}
-
 function httpOf(response: unknown): { requestId?: string; httpStatus?: number } {
-  if (!isFields(response)) return {}
-  const { status, headers } = response
-  const requestId = headers instanceof Headers ? (headers.get('x-request-id') ?? undefined) : undefined
+  const { status, headers } = fields(response)
+  // By what it does: a program's own fetch may bring headers of another class.
+  const get: unknown = isFields(headers) ? headers['get'] : undefined
+  const requestId =
+    typeof get === 'function' ? text(Reflect.apply(get, headers, ['x-request-id'])) : undefined
   return {
     ...(requestId === undefined ? {} : { requestId }),
     ...(typeof status === 'number' ? { httpStatus: status } : {}),
@@ -180,10 +167,8 @@ function httpOf(response: unknown): { requestId?: string; httpStatus?: number } 
 /** The client's abort error has no name of its own, and in a minified program its class has none either. */
 function isAbort(error: unknown): boolean {
   if (!isFields(error)) return false
-  if (text(error['message']) === 'Request was aborted.') return true
-  const constructor: unknown = error.constructor
-  const name = typeof constructor === 'function' ? constructor.name : ''
-  return name === 'APIUserAbortError' || text(error['name']) === 'AbortError'
+  if (error['message'] === 'Request was aborted.') return true
+  return error.constructor?.name === 'APIUserAbortError' || error['name'] === 'AbortError'
 }
 
 interface StreamLike extends Fields {
@@ -192,59 +177,6 @@ interface StreamLike extends Fields {
 
 function isStream(value: unknown): value is StreamLike {
   return isFields(value) && typeof value['iterator'] === 'function' && 'controller' in value
-}
-
-interface Watcher {
-  chunk(chunk: unknown): void
-  done(): void
-  cancelled(): void
-  failed(error: unknown): void
-  ended(): boolean
-}
-
-/**
- * Sees what `iterator` yields without standing between it and its consumer: the consumer gets the iterator's own
- * promises, on which a listener was put first. An async generator around it would cost several times as much.
- */
-function watch(iterator: Fields, watcher: Watcher): void {
-  const safely = (fn: () => void): void => {
-    try {
-      if (!watcher.ended()) fn()
-    } catch {
-      // A payload that our reading trips over is no concern of the consumer.
-    }
-  }
-  const onResult = (result: unknown): void => {
-    // Runs for every chunk: no closure, no spread, nothing kept.
-    try {
-      if (isFields(result) && result['done'] === false) watcher.chunk(result['value'])
-      else safely(() => watcher.done())
-    } catch {
-      // As above.
-    }
-  }
-  const onError = (error: unknown): void => safely(() => watcher.failed(error))
-  const { next, return: close, throw: raise } = iterator
-  if (typeof next !== 'function') return
-  define(iterator, 'next', function (this: unknown, value: unknown): unknown {
-    const promise: unknown = arguments.length === 0 ? next.call(iterator) : next.call(iterator, value)
-    if (promise instanceof Promise) promise.then(onResult, onError)
-    return promise
-  })
-  for (const [key, method] of [
-    ['return', close],
-    ['throw', raise],
-  ] as const) {
-    if (typeof method !== 'function') continue
-    define(iterator, key, function (this: unknown, ...args: unknown[]): unknown {
-      safely(() => watcher.cancelled())
-      return Reflect.apply(method, iterator, args)
-    })
-  }
-}
-
-function define(target: object, key: PropertyKey, value: unknown): void {
-  Object.defineProperty(target, key, { value, writable: true, configurable: true, enumerable: false })
 }
 
 /**
@@ -261,7 +193,11 @@ export function follow(promise: unknown, call: Call): boolean {
   if (!(responsePromise instanceof Promise) || typeof parseResponse !== 'function') return false
   const observed: Promise<unknown> = responsePromise.then(
     (props: unknown) => {
-      call.responded(fields(props)['response'])
+      try {
+        call.responded(fields(props)['response'])
+      } catch {
+        // What a program's own fetch answers may be anything; the client copes with it or not.
+      }
       return props
     },
     (error: unknown) => {

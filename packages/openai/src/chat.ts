@@ -1,5 +1,5 @@
 import type { Choice, LlmData, LlmStart, ToolCall, Usage } from '@agl/core'
-import { count, defined, fields, isFields, list, text, type Fields } from './guards.ts'
+import { copied, count, defined, fields, isFields, list, text, type Fields } from './guards.ts'
 import { llmStart, message, toolCalls } from './request.ts'
 
 export function chatStart(body: Fields, baseURL: string | undefined): LlmStart {
@@ -15,9 +15,6 @@ export function chatData(body: unknown): LlmData {
       const choice = fields(item)
       const said = fields(choice['message'])
       const logprobs = fields(choice['logprobs'])
-      const legacy = isFields(said['function_call'])
-        ? [{ type: 'function', function: said['function_call'] }]
-        : undefined
       return defined<Choice>({
         index: count(choice['index']) ?? position,
         role: text(said['role']),
@@ -25,9 +22,9 @@ export function chatData(body: unknown): LlmData {
         refusal: text(said['refusal']),
         reasoning: text(said['reasoning'] ?? said['reasoning_content']),
         finishReason: text(choice['finish_reason']),
-        toolCalls: toolCalls(list(said['tool_calls']).length > 0 ? said['tool_calls'] : legacy),
-        logprobs: logprobs['content'] ?? undefined,
-        refusalLogprobs: logprobs['refusal'] ?? undefined,
+        toolCalls: toolCalls(said),
+        logprobs: copied(logprobs['content']),
+        refusalLogprobs: copied(logprobs['refusal']),
       })
     }),
     ...usageData(answer['usage']),

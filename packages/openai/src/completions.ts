@@ -1,6 +1,6 @@
 import type { Choice, LlmData, LlmStart, Message } from '@agl/core'
 import { responseOf, usageData, type Accumulator } from './chat.ts'
-import { count, defined, fields, isFields, list, text, type Fields } from './guards.ts'
+import { copied, count, defined, fields, isFields, list, text, type Fields } from './guards.ts'
 import { llmStart } from './request.ts'
 
 /** A prompt may be a text, a list of texts, token ids, or a list of lists of token ids. */
@@ -27,7 +27,7 @@ export function completionData(body: unknown): LlmData {
         role: 'assistant',
         content: text(choice['text']),
         finishReason: text(choice['finish_reason']),
-        logprobs: choice['logprobs'] ?? undefined,
+        logprobs: copiedLists(choice['logprobs']),
       })
     }),
     ...usageData(answer['usage']),
@@ -86,5 +86,16 @@ export class CompletionAccumulator implements Accumulator {
 
 /** The completions API's logprobs are parallel lists: `tokens`, `token_logprobs`, `top_logprobs`, `text_offset`. */
 function addLists(into: Record<string, unknown[]>, logprobs: Fields): void {
-  for (const key of Object.keys(logprobs)) (into[key] ??= []).push(...list(logprobs[key]))
+  for (const key of Object.keys(logprobs)) {
+    if (!Object.hasOwn(into, key)) into[key] = []
+    for (const item of list(logprobs[key])) into[key]?.push(item)
+  }
+}
+
+function copiedLists(logprobs: unknown): unknown {
+  // llama.cpp answers with a chat completion's `{ content: [...] }` here.
+  if (!isFields(logprobs)) return undefined
+  const result: Fields = {}
+  for (const key of Object.keys(logprobs)) result[key] = copied(logprobs[key])
+  return result
 }

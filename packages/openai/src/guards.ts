@@ -22,6 +22,11 @@ export function count(value: unknown): number | undefined {
   return typeof value === 'number' && Number.isFinite(value) ? value : undefined
 }
 
+/** A list of its own: programs sort and cut the lists in their answers, and the record is written later. */
+export function copied(value: unknown): unknown {
+  return Array.isArray(value) ? [...value] : (value ?? undefined)
+}
+
 /** Leaves out what is undefined, as optional properties ask for. Copies: `delete` would make the object slow to use. */
 export function defined<T extends object>(value: { [K in keyof T]: T[K] | undefined }): T
 export function defined(value: Fields): Fields {

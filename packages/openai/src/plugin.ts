@@ -1,5 +1,5 @@
-import { definePlugin, type LlmStart, type Plugin, type PluginApi } from '@agl/core'
-import { EmbeddingCall, follow, LlmCall, type Call, type Operation } from './call.ts'
+import { AglError, definePlugin, type LlmStart, type Plugin, type PluginApi } from '@agl/core'
+import { Call, follow, type Operation } from './call.ts'
 import { chatStart } from './chat.ts'
 import { completionStart } from './completions.ts'
 import { embeddingStart } from './embeddings.ts'
@@ -29,8 +29,8 @@ const RESOURCES: readonly [Operation, lower: readonly string[], upper: readonly 
 ]
 
 let running: PluginApi | undefined
-/** By class, of which all clients share their methods, so that programs which make many clients keep one alive. */
-const handedOver = new Map<unknown, object>()
+/** By what is patched, which all clients of a class share, so that programs which make many keep one alive. */
+const handedOver = new Map<object, object>()
 
 /**
  * Records what goes through the `openai` client: chat completions, completions, responses and embeddings, streamed
@@ -42,9 +42,11 @@ export function openai(options: OpenAIOptions = {}): Plugin {
     hosts: { openai: '>=5 <8' },
     setup(api) {
       running = api
-      api.eachHost('openai', (module) => patchClass(api, module['OpenAI'] ?? module['default']), {
-        file: /^(index|client)$/,
-      })
+      const patchAll = (module: Fields): void => {
+        for (const [operation, target] of targetsOf(module['OpenAI'] ?? module['default']))
+          patchCreate(api, target, operation)
+      }
+      api.eachHost('openai', patchAll, { file: /^(index|client)$/ })
       for (const client of [...(options.clients ?? []), ...handedOver.values()]) adopt(api, client)
       return () => {
         if (running === api) running = undefined
@@ -58,22 +60,24 @@ export function openai(options: OpenAIOptions = {}): Plugin {
  * Works before and after `start`; records while the plugin `openai()` is active.
  */
 export function instrument<T extends object>(client: T): T {
-  const key = typeof client === 'function' ? client : client.constructor
-  if (handedOver.has(key)) return client
-  handedOver.set(key, client)
+  const [, first] = targetsOf(client)[0] ?? refuse()
+  if (handedOver.has(first)) return client
+  handedOver.set(first, client)
   if (running !== undefined) adopt(running, client)
   return client
 }
 
+function refuse(): never {
+  throw new AglError(
+    'value_invalid',
+    'What was handed over to be recorded is no openai client; pass the client or its class.',
+  )
+}
+
 function adopt(api: PluginApi, client: object): void {
-  if (typeof client === 'function') patchClass(api, client)
-  else {
-    for (const [operation, path] of RESOURCES) {
-      let target: unknown = client
-      for (const name of path) target = fields(target)[name]
-      if (isFields(target)) patchCreate(api, Object.getPrototypeOf(target) ?? target, operation)
-    }
-  }
+  const targets = targetsOf(client)
+  if (targets.length === 0) refuse()
+  for (const [operation, target] of targets) patchCreate(api, target, operation)
   api.adopt({ package: 'openai', version: versionOf(client), format: 'instance', path: '', patched: true })
 }
 
@@ -85,15 +89,23 @@ function versionOf(client: object): string {
   return /\d+\.\d+\.\d+\S*/.exec(text(said) ?? '')?.[0] ?? '0.0.0'
 }
 
-function patchClass(api: PluginApi, OpenAI: unknown): void {
-  if (typeof OpenAI !== 'function') return
-  for (const [operation, , path] of RESOURCES) {
-    let target: unknown = OpenAI
-    for (const name of path)
-      target = isFields(target) || typeof target === 'function' ? Reflect.get(target, name) : undefined
-    const prototype: unknown = typeof target === 'function' ? target.prototype : undefined
-    if (isFields(prototype)) patchCreate(api, prototype, operation)
+/** The objects that hold the methods `create` of a client, or of a class of clients. */
+function targetsOf(clientOrClass: unknown): [Operation, target: object][] {
+  const isClass = typeof clientOrClass === 'function'
+  const targets: [Operation, object][] = []
+  for (const [operation, lower, upper] of RESOURCES) {
+    let value: unknown = clientOrClass
+    for (const name of isClass ? upper : lower)
+      value = isFields(value) || typeof value === 'function' ? Reflect.get(value, name) : undefined
+    if (isClass) value = typeof value === 'function' ? value.prototype : undefined
+    else if (isFields(value)) {
+      // Other tracers put a `create` of their own on the client's object; it leads to the prototype's.
+      const prototype: unknown = Object.getPrototypeOf(value)
+      if (typeof fields(prototype)['create'] === 'function') value = prototype
+    }
+    if (isFields(value) && typeof value['create'] === 'function') targets.push([operation, value])
   }
+  return targets
 }
 
 function patchCreate(api: PluginApi, prototype: object, operation: Operation): void {
@@ -151,16 +163,21 @@ function open(api: PluginApi, operation: Operation, self: unknown, args: unknown
     const baseURL = baseURLOf(self)
     if (operation === 'embedding') {
       const activity = api.activity('embedding', embeddingStart(body, baseURL))
-      return { call: new EmbeddingCall(activity), run: (fn) => activity.run(fn), sent: args }
+      return { call: new Call(activity, operation, api.log), run: (fn) => activity.run(fn), sent: args }
     }
     const activity = api.activity('llm', START[operation](body, baseURL))
-    const extra = activity.start.extraBody
+    const extra = isExtensible(args[0]) ? activity.start.extraBody : undefined
     const sent = extra === undefined ? args : [{ ...body, ...extra }, ...args.slice(1)]
-    return { call: new LlmCall(activity, operation), run: (fn) => activity.run(fn), sent }
+    return { call: new Call(activity, operation, api.log), run: (fn) => activity.run(fn), sent }
   } catch (error) {
     api.log.once('A call could not be looked at and goes on untraced.', error)
     return undefined
   }
+}
+
+/** A copy with more fields says the same, unless the request is none, or knows itself how it is written. */
+function isExtensible(body: unknown): boolean {
+  return isFields(body) && typeof body['toJSON'] !== 'function'
 }
 
 /** Where the client sends to, without what may hold a secret: user, password, query. */

@@ -1,35 +1,30 @@
 import type { LlmStart, Message, ToolCall, ToolDefinition } from '@agl/core'
 import { defined, fields, isFields, list, text, type Fields } from './guards.ts'
 
-/** Fields of a request that are not settings: they are recorded in other places, or not at all. */
-const NOT_SETTINGS: ReadonlySet<string> = new Set([
-  'messages',
-  'input',
-  'prompt',
-  'instructions',
-  'tools',
-  'functions',
-  'stream',
-  'suffix',
-  'prediction',
-  'echo_prompt',
-])
+/** Fields that are no settings but content: they are recorded in other places, or not at all. */
+const CONTENT = /^(messages|input|prompt|instructions|tools|functions|stream|suffix|prediction)$/
+/** Fields by which servers and proxies take credentials. */
+const SECRET =
+  /^(api_?key|authorization|(extra_)?headers|data_sources|fallbacks|litellm_params|user_config)$|password|secret|credential/i
 
 /** The request's settings by their wire names, `0`, `false` and `''` included. */
 export function settings(body: Fields): Fields {
   const result: Fields = {}
   for (const key in body) {
     const value = body[key]
-    if (value === undefined || value === null || NOT_SETTINGS.has(key)) continue
+    if (value === undefined || value === null || CONTENT.test(key) || SECRET.test(key)) continue
     result[key] = value
   }
   return result
 }
 
-export function toolCalls(value: unknown): ToolCall[] | undefined {
-  const calls = list(value)
-  if (calls.length === 0) return undefined
-  return calls.map((item) => {
+/** The calls of a message, those of the days before `tool_calls` too. */
+export function toolCalls(said: Fields): ToolCall[] | undefined {
+  const { tool_calls: calls, function_call: legacy } = said
+  const all =
+    list(calls).length === 0 && isFields(legacy) ? [{ type: 'function', function: legacy }] : list(calls)
+  if (all.length === 0) return undefined
+  return all.map((item) => {
     const call = fields(item)
     const target = fields(call['function'] ?? call['custom'])
     return defined<ToolCall>({
@@ -43,14 +38,11 @@ export function toolCalls(value: unknown): ToolCall[] | undefined {
 
 export function message(value: unknown): Message {
   const item = fields(value)
-  const legacy = isFields(item['function_call'])
-    ? [{ type: 'function', function: item['function_call'] }]
-    : undefined
   return defined<Message>({
     role: text(item['role']) ?? 'user',
     content: item['content'] ?? undefined,
     toolCallId: text(item['tool_call_id']),
-    toolCalls: toolCalls(item['tool_calls'] ?? legacy),
+    toolCalls: toolCalls(item),
     name: text(item['name']),
   })
 }
@@ -60,11 +52,7 @@ function tools(body: Fields): ToolDefinition[] | undefined {
   if (declared.length === 0) return undefined
   return declared.map((item) => {
     const tool = fields(item)
-    const target = isFields(tool['function'])
-      ? tool['function']
-      : isFields(tool['custom'])
-        ? tool['custom']
-        : tool
+    const target = [tool['function'], tool['custom']].find(isFields) ?? tool
     return defined<ToolDefinition>({
       name: text(target['name']) ?? text(tool['type']) ?? '',
       description: text(target['description']),

@@ -69,6 +69,11 @@ export function responseData(body: unknown): LlmData {
   return { response: responseOf(answer), choices: [choice], ...usageData(answer['usage']) }
 }
 
+/** The error that a response tells in place of failing: the client hands it to the caller like any other. */
+export function responseFailure(answer: Fields): Error | undefined {
+  return isFields(answer['error']) ? serverError(answer['error']) : undefined
+}
+
 /** Typed events; the terminal one carries the whole response, so that only a broken-off stream is pieced together. */
 export class ResponseAccumulator implements Accumulator {
   #latest: Fields | undefined
@@ -93,8 +98,7 @@ export class ResponseAccumulator implements Accumulator {
 
   /** The error of a `response.failed` or `error` event that the client does not throw. */
   failure(): Error | undefined {
-    const error = this.#error ?? fields(this.#latest)['error']
-    return isFields(error) ? serverError(error) : undefined
+    return this.#error === undefined ? responseFailure(this.#latest ?? {}) : serverError(this.#error)
   }
 
   data(): LlmData {
@@ -102,6 +106,7 @@ export class ResponseAccumulator implements Accumulator {
     if (this.#done) return responseData(latest)
     const spoken = this.#text === '' || this.#items.some((item) => item['type'] === 'message')
     const rest = spoken ? [] : [{ type: 'message', content: [{ type: 'output_text', text: this.#text }] }]
-    return responseData({ ...latest, output: [...this.#items, ...rest] })
+    // Its status is still that of the beginning.
+    return responseData({ ...latest, status: undefined, output: [...this.#items, ...rest] })
   }
 }

@@ -27,6 +27,7 @@ describe('failures that a program does not handle', () => {
       expect(without).toMatchObject({
         'not awaited': [expect.stringContaining('unhandled')],
         caught: [],
+        'next of a stream': [expect.stringContaining('unhandled')],
         'caught late': [expect.stringContaining('unhandled'), 'handled later'],
       })
       expect(traced).toEqual(without)

@@ -175,6 +175,24 @@ export const streams: readonly Check[] = [
     spans: [OK],
   },
   {
+    name: 'an iterator that is taken and left, before another one reads',
+    run: async ({ client }) => {
+      const stream = await client.chat.completions.create(streamed)
+      stream[Symbol.asyncIterator]()
+      return collect(stream)
+    },
+    spans: [OK],
+  },
+  {
+    name: 'an iterator that outlives its stream',
+    run: async ({ client }) => {
+      const iterator = (await client.chat.completions.create(streamed))[Symbol.asyncIterator]()
+      await pause(20)
+      return collect({ [Symbol.asyncIterator]: () => iterator })
+    },
+    spans: [OK],
+  },
+  {
     name: 'next called ahead',
     run: async ({ client }) => {
       const stream = await client.chat.completions.create(streamed)
