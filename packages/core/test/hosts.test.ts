@@ -354,6 +354,27 @@ describe('a host', () => {
     ])
   })
 
+  it('alone is touched: no other file of it, of other packages or of the program is', async () => {
+    const result = await program(
+      { ...TOY, ...dual('node_modules/tool', '1.0.0', 'tool'), 'own.mjs': `export default 1` },
+      `import { registerHooks } from 'node:module'
+       import { readFileSync } from 'node:fs'
+       import { fileURLToPath } from 'node:url'
+       await begin()
+       const changed = []
+       registerHooks({ load: (url, context, next) => {
+         const result = next(url, context)
+         if (String(result.source) !== readFileSync(fileURLToPath(url), 'utf8')) changed.push(url.split('/').slice(-2).join('/'))
+         return result
+       } })
+       await import('tool'); require('tool'); await import('toy/other'); require('toy/other'); await import('./own.mjs')
+       const before = [...changed]
+       await import('toy'); require('toy')
+       print([before, changed])`,
+    )
+    expect(result).toEqual([[], ['toy/index.mjs', 'toy/index.js']])
+  })
+
   it('is shown to a plugin once for each copy, however often it is asked for', async () => {
     const result = await program(
       TOY,

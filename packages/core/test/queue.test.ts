@@ -81,6 +81,14 @@ describe('a sink', () => {
     expect(Math.max(...sizes)).toBe(10)
   })
 
+  it('gets a full batch at once, however long the interval', async () => {
+    const memory = memorySink()
+    await using _ = await withSinks([memory], { queue: { batch: 10, interval: 2 ** 31 - 1 } })
+    await messages(7)
+    await until(() => memory.spans.length === 8)
+    expect(bodies(memory.spans)).toEqual(count(7))
+  })
+
   it('learns of the begin of a trace, and of its end with or after its last span', async () => {
     const events: string[] = []
     const sink: Sink = {
