@@ -77,7 +77,7 @@ export function* portions(spans: readonly Span[], options: AddSpansOptions): Gen
   let portion: Portion = { accepted: [], refused: [] }
   let bytes = 0
   for (const span of spans) {
-    const reason = refusal(span, options)
+    const reason = isWhole(span) ? refusal(span, options) : 'it lacks a part that every span has'
     if (reason !== undefined) {
       portion.refused.push({ spanId: span.spanId, reason })
       continue
@@ -90,6 +90,12 @@ export function* portions(spans: readonly Span[], options: AddSpansOptions): Gen
     bytes = 0
   }
   if (portion.accepted.length + portion.refused.length > 0) yield portion
+}
+
+/** Types say so already; a caller without them must not stop the spans around its own. */
+function isWhole(span: Span): boolean {
+  const parts: readonly unknown[] = [span.attributes, span.resource?.attributes, span.status]
+  return parts.every((part) => typeof part === 'object') && Array.isArray(span.events) && Array.isArray(span.links)
 }
 
 /** What most of a span's size comes from. */

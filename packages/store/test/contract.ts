@@ -407,6 +407,15 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
         expect(refused[0]?.reason).toContain(what)
       })
 
+      it('refuses a span that lacks a part, and keeps those around it', async () => {
+        await begin()
+        const parts = ['attributes', 'events', 'links', 'resource', 'status']
+        const bad = parts.map((part) => Object.assign(llmSpan(), { [part]: undefined }))
+        const { added, refused } = await store.addSpans([llmSpan(), ...bad, llmSpan()])
+        expect(added).toBe(2)
+        expect(refused.map(({ spanId }) => spanId)).toEqual(bad.map(({ spanId }) => spanId))
+      })
+
       it('refuses sequence ids that are none', async () => {
         await begin()
         const spans = [-1, 1.5, Number.NaN].map((sequenceId) => llmSpan({ sequenceId }))

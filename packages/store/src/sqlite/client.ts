@@ -33,7 +33,12 @@ export class SqliteClient implements Transport {
     return new Promise((resolve, reject) => {
       const worker = (this.#worker ??= this.#start())
       const request: Request<Op> = { id: ++this.#lastId, operation, args }
-      worker.postMessage(request)
+      try {
+        worker.postMessage(request)
+      } catch (cause) {
+        const message = `The store cannot take what it was given (${String(cause)}); give it as plain data.`
+        throw new AglError('value_unserializable', message, { cause })
+      }
       worker.ref()
       // The worker runs this very code, so what comes back under this id is of this operation's type.
       this.#pending.set(request.id, { resolve: (value) => resolve(value as Result<Op>), reject })
