@@ -95,7 +95,9 @@ export function* portions(spans: readonly Span[], options: AddSpansOptions): Gen
 /** Types say so already; a caller without them must not stop the spans around its own. */
 function isWhole(span: Span): boolean {
   const parts: readonly unknown[] = [span.attributes, span.resource?.attributes, span.status]
-  return parts.every((part) => typeof part === 'object') && Array.isArray(span.events) && Array.isArray(span.links)
+  return (
+    parts.every((part) => typeof part === 'object') && Array.isArray(span.events) && Array.isArray(span.links)
+  )
 }
 
 /** What most of a span's size comes from. */
