@@ -255,10 +255,12 @@ function readLiteral(text: string): unknown {
 
 function bind(parameters: readonly Parameter[], args: readonly unknown[]): Record<string, unknown> {
   const input: [string, unknown][] = []
-  for (let i = 0; i < Math.max(parameters.length, args.length); i++) {
-    const { name = `args.${i}`, rest = false, fallback } = parameters[i] ?? {}
-    input.push([name, rest ? args.slice(i) : args[i] === undefined ? fallback : args[i]])
-    if (rest) break
+  const count =
+    parameters.at(-1)?.rest === true ? parameters.length - 1 : Math.max(parameters.length, args.length)
+  for (let i = 0; i < count; i++) {
+    const { name = `args.${i}`, fallback } = parameters[i] ?? {}
+    input.push([name, args[i] === undefined ? fallback : args[i]])
   }
+  args.slice(count).forEach((arg, i) => input.push([`${parameters[count]?.name}.${i}`, arg]))
   return Object.fromEntries(input)
 }

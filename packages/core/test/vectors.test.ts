@@ -23,6 +23,7 @@ import {
   type SpanJSON,
 } from '@agl/core'
 import * as semconv from '@agl/core/semconv'
+import { begin, type Running, spansOf } from './support.ts'
 
 /*
  * Inputs with the outputs of the Python package. A case that cannot be equal is listed with the reason, and fails
@@ -194,7 +195,7 @@ describe('emitters', () => {
     (_title, test) => {
       const propagate = test.tracer === 'none'
       const emit = emitters[test.call]
-      check(test, test.call, () => outcome(() => emit && content(emit(test.args, propagate))))
+      check(test, test.call, () => outcome(() => emit && contentOf(emit(test.args, propagate))))
     },
   )
 
@@ -206,7 +207,7 @@ describe('emitters', () => {
     async (_title, test) => {
       const { error, spans } = await record('vectors', () => void emitters[test.call]?.(test.args, true))
       expect(AglError.is(error)).toBe(test.otel?.error !== undefined)
-      expect(spans.slice(0, -1).map((span) => plain(content(span)))).toEqual(
+      expect(spans.slice(0, -1).map((span) => plain(contentOf(span)))).toEqual(
         (test.otel?.spans ?? []).map(withoutParent),
       )
     },
@@ -219,22 +220,56 @@ describe('emitters', () => {
     check(test, 'decode', () => outcome(() => ({ value: read(spanFromJSON(span)) })))
   })
 
+  const manual = cases.filter((test) => test.call === 'operation' && test.otel?.spans !== undefined)
+  it.each(manual.map((test) => [`${test.name}: operation, ${test.note}`, test] as const))(
+    '%s',
+    async (_title, test) => {
+      await using running = await begin()
+      const spans = await spansOf('vectors', () => runOperation(running, test.args))
+      const ids = spans.map((span) => span.spanId)
+      const actual = spans.slice(0, -1).map((span) => {
+        const parent = span.parentId === ids.at(-1) ? null : ids.indexOf(span.parentId ?? '')
+        return plain({ ...contentOf(span), parent })
+      })
+      const expected = (test.otel?.spans ?? []).map((span) => plain(named(span)))
+      const compare = Object.hasOwn(DEVIATIONS, `${test.name} ${test.call}`) ? checkDifferent : checkEqual
+      compare(actual, expected)
+    },
+  )
+
+  const refused = cases.filter((test) => test.call === 'operation' && test.otel?.error !== undefined)
+  it.each(refused.map((test) => [`${test.name}: operation, ${test.note}`, test] as const))(
+    '%s',
+    (_title, test) => {
+      expect(outcome(() => operation(nameOf(test.args), () => 1))).toEqual(plain(test.expected))
+    },
+  )
+
   const decorated = cases.filter((test) => test.call === 'operation_decorator')
   it.each(decorated.map((test) => [`${test.name}: ${test.note}`, test] as const))(
     '%s',
     async (_title, test) => {
+      let thrown: unknown
       const { error, spans } = await record('vectors', async () => {
         const wrapped = operation(nameOf(test.args), functionOf(test.args))
-        await wrapped(...argumentsOf(test.args)).catch((thrown: unknown) => {
-          if (test.otel?.raised === undefined) throw thrown
-        })
+        try {
+          await wrapped(...argumentsOf(test.args))
+        } catch (caught) {
+          thrown = caught
+        }
       })
       expect(AglError.is(error)).toBe(test.otel?.error !== undefined)
-      expect(spans.slice(0, -1).map((span) => plain(content(span)))).toEqual(
+      expect(thrown instanceof Error ? thrown.constructor.name : undefined).toBe(test.otel?.raised)
+      expect(spans.slice(0, -1).map((span) => plain(contentOf(span)))).toEqual(
         (test.otel?.spans ?? []).map(withoutParent),
       )
     },
   )
+
+  it('leaves out no case', () => {
+    const tried = [...simple, ...decode, ...manual, ...refused, ...decorated].map((test) => test.name)
+    expect(tried.toSorted()).toEqual(cases.map((test) => test.name).toSorted())
+  })
 })
 
 function withoutParent(span: object): unknown {
@@ -242,7 +277,34 @@ function withoutParent(span: object): unknown {
   return plain(rest)
 }
 
-function content({ name, attributes, status, events }: SpanCore): unknown {
+/** An operation has a name here, always; Python's form with a block may do without. */
+const UNNAMED = { 'agentlightning.operation.name': 'unnamed' }
+
+function named(span: Json): Json {
+  if (span.name !== 'agentlightning.operation') return span
+  return { ...span, attributes: { ...UNNAMED, ...span.attributes } }
+}
+
+/** Python's form with a block, by the means of a plugin: the input is given as it opens, the output as it ends. */
+function runOperation(running: Running, { name = 'unnamed', attributes = {}, steps = [] }: Json): void {
+  const input: Record<string, unknown> = {}
+  for (const { do: step, args = [], kwargs = {} } of steps) {
+    if (step !== 'set_input') continue
+    for (const [i, value] of args.entries()) input[`args.${i}`] = value
+    Object.assign(input, kwargs)
+  }
+  const activity = running.api.activity('operation', { name, attributes, input })
+  for (const step of steps) {
+    if (step.do === 'set_output') activity.update({ output: step.value })
+    else if (step.do === 'raise') activity.fail(pythonError(step.exception))
+    else if (step.do === 'call' && step.call === 'operation')
+      activity.run(() => runOperation(running, step.args))
+    else if (step.do === 'call') activity.run(() => emitters[step.call]?.(step.args, true))
+  }
+  activity.end()
+}
+
+function contentOf({ name, attributes, status, events }: SpanCore): object {
   const { statusCode: status_code, description } = status
   const thrown = (events ?? []).map((event) => ({ name: event.name, attributes: event.attributes }))
   return {
@@ -263,6 +325,7 @@ interface Decorated {
   raises?: { type: string; args: unknown[] }
   attributes?: Record<string, unknown>
   name?: string
+  async?: boolean
 }
 
 function nameOf(args: Decorated): { name?: string; attributes?: Record<string, unknown> } {
@@ -272,29 +335,28 @@ function nameOf(args: Decorated): { name?: string; attributes?: Record<string, u
   }
 }
 
-function functionOf(args: Decorated): (...given: unknown[]) => Promise<unknown> {
+/** A function that is declared as the Python one: same names, same defaults, async or not. */
+function functionOf(args: Decorated): (...given: unknown[]) => unknown {
   const list = args.params
-    .map(({ name, kind }) => (kind === 'var_positional' ? `...${name}` : name))
+    .map(({ name, kind, default: fallback }) => {
+      if (fallback !== undefined) return `${name} = ${JSON.stringify(fallback)}`
+      return kind === 'var_positional' ? `...${name}` : name
+    })
     .join(', ')
-  const body = { [args.function]: (): unknown => args.returns }
-  const make = runInThisContext(`(run) => ({ ${args.function}: async (${list}) => run() }).${args.function}`)
-  return make(() => {
+  const declaration = `${args.async === true ? 'async ' : ''}(${list}) => run()`
+  return runInThisContext(`(run) => ({ ${args.function}: ${declaration} }).${args.function}`)(() => {
     if (args.raises !== undefined) throw pythonError(args.raises)
-    return body[args.function]?.()
+    return args.returns
   })
 }
 
-function argumentsOf(args: Decorated): unknown[] {
-  const { params, call_args, call_kwargs } = args
+function argumentsOf({ params, call_args, call_kwargs }: Decorated): unknown[] {
   const rest = { ...call_kwargs }
-  const given = params
-    .filter(({ kind }) => kind !== 'var_positional')
-    .map(({ name, kind, default: fallback }, i) => {
-      if (kind === 'var_keyword') return rest
-      const value = Object.hasOwn(rest, name) ? rest[name] : i < call_args.length ? call_args[i] : fallback
-      delete rest[name]
-      return value
-    })
-  const variadic = params.some(({ kind }) => kind === 'var_positional')
-  return variadic ? call_args : given
+  if (params.some(({ kind }) => kind === 'var_positional')) return call_args
+  return params.map(({ name, kind }, i) => {
+    if (kind === 'var_keyword') return rest
+    const value = Object.hasOwn(rest, name) ? rest[name] : call_args[i]
+    delete rest[name]
+    return value
+  })
 }
