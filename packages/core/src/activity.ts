@@ -91,7 +91,9 @@ export class OpenActivity<K extends ActivityKind = ActivityKind> implements Acti
     this.#traceId = ids.traceId
     this.#context = otel.setSpan(ctx, this.#span).setValue(CURRENT, { trace, activity: this })
     if (kind === 'llm')
-      for (let up = parent; up !== undefined; up = up.#parent) up.#outer ||= up.#kind === 'llm'
+      // A tool or an agent that calls a model is no part of the call that is around it.
+      for (let up = parent; up !== undefined && up.#kind !== 'tool' && up.#kind !== 'agent'; up = up.#parent)
+        up.#outer ||= up.#kind === 'llm'
     trace.opened(this, ids.traceId)
     this.#startTime = now()
   }
@@ -151,7 +153,8 @@ export class OpenActivity<K extends ActivityKind = ActivityKind> implements Acti
     const outer = this.#outer
     const spanId = this.spanId
     const attributes = this.#attributes
-    let status = this.#trace.isRoot(this) || kind === 'operation' ? UNSET : OK
+    const root = kind === 'workflow' && this.#trace.isRoot(this)
+    let status = root || kind === 'operation' ? UNSET : OK
     if ('finish' in data && data.finish !== undefined && data.finish !== 'raw') status = UNSET
     if (failed) status = FAILED
     const events: SpanEvent[] = []
@@ -167,7 +170,6 @@ export class OpenActivity<K extends ActivityKind = ActivityKind> implements Acti
     } catch (problem) {
       runtime.log.once('Some of the data of an activity could not be recorded.', problem)
     }
-    const root = kind === 'workflow' && this.#trace.isRoot(this)
     const name = root ? `${this.#trace.record.name}.session` : spanName(kind, this.start, outer)
     if (root) attributes['agentops.span.kind'] = 'session'
     this.#trace.add(
@@ -175,6 +177,8 @@ export class OpenActivity<K extends ActivityKind = ActivityKind> implements Acti
       { spanId, parentId: this.#parentId, traceId: this.#traceId },
     )
     if (kind !== 'llm' || outer || !content || !('choices' in data)) return
+    // Calls whose arguments were cut off are no calls.
+    if (status.statusCode !== 'OK') return
     for (const core of toolCallSpans(data.choices))
       this.#trace.add({ ...core, startTime: endTime, endTime }, this.ids())
   }

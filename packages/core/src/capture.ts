@@ -2,10 +2,16 @@ import type { Attributes, CaptureOptions, SpanCore } from './types.ts'
 
 /* The one place that decides what text may be kept, for every span of every origin. */
 
+const SETTINGS =
+  'type|model|streaming|stream_options|temperature|top_p|top_k|min_p|max_(completion_|output_)?tokens|min_tokens|seed|n|best_of|' +
+  '(top_)?logprobs|prompt_logprobs|(frequency|presence|repetition)_penalty|tool_choice|parallel_tool_calls|reasoning_effort|' +
+  'service_tier|store|echo|return_token_ids|encoding_format|dimensions|truncation|verbosity|functions\\.\\d+\\.name'
+
 const CONTENT = new RegExp(
   [
     String.raw`^gen_ai\.(prompt|completion)\.\d+\.(?!(role|finish_reason|tool_call_id|tool_calls\.\d+\.(id|name|type))$)`,
-    String.raw`^gen_ai\.request\.functions\.\d+\.(description|parameters)$`,
+    // Of a request, only settings that cannot carry text are no content.
+    String.raw`^gen_ai\.request\.(?!(${SETTINGS})$)`,
     String.raw`^gen_ai\.(input\.messages|output\.messages|system_instructions|tool\.definitions|prompt|completion)$`,
     String.raw`^gen_ai\.tool\.(call\.arguments|call\.result|message|description)$`,
     String.raw`^gen_ai\.content\.`,
@@ -14,7 +20,7 @@ const CONTENT = new RegExp(
     String.raw`^agentlightning\.(operation\.(input|output)|message\.body|object\.(json|literal))`,
     String.raw`^exception\.(message|stacktrace)$`,
     String.raw`^(input|output)\.value$`,
-    String.raw`^llm\.(input_messages|output_messages|prompts|tools|function_call)`,
+    String.raw`^llm\.(input_messages|output_messages|prompts|prompt_template|tools|function_call)`,
     String.raw`^(embedding\.embeddings|retrieval\.documents|reranker\.\w+_documents)\.`,
     String.raw`^(traceloop\.entity\.(input|output)|mcp\.(request\.argument|response\.value))`,
     String.raw`^ai\.(prompt|response\.(text|object|toolCalls|reasoning)|toolCall\.(args|result)|value|values|embedding)`,
@@ -52,6 +58,11 @@ export function applyCapture(span: SpanCore, capture: Capture): void {
 }
 
 function dropTokens(attributes: Attributes, key: string): void {
+  // A prompt may be given as token ids.
+  if (/^gen_ai\.prompt\.\d+\.content$/.test(key) && /^\[[\d,\s[\]]*\]$/.test(String(attributes[key]))) {
+    delete attributes[key]
+    return
+  }
   if (!TOKENS.test(key)) return
   const value = attributes[key]
   if (key.includes('logprobs.') && typeof value === 'string') attributes[key] = numbersOnly(value)
@@ -77,7 +88,8 @@ function redactSpan(span: SpanCore, redact: NonNullable<CaptureOptions['redact']
     if (kept === undefined) delete attributes[key]
     else attributes[key] = kept
     if (String(kept) === String(value)) continue
-    if (key.startsWith('gen_ai.prompt.')) prompt = true
+    // Tools, documents and the like are spelled out in the prompt's ids as well.
+    if (key.startsWith('gen_ai.prompt.') || key.startsWith('gen_ai.request.')) prompt = true
     const choice = /^gen_ai\.completion\.(\d+)\./.exec(key)?.[1]
     if (choice !== undefined) choices.add(choice)
   }

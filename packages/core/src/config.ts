@@ -57,8 +57,9 @@ export function resolveConfig(config: Config): Config {
     check(overlay, OVERLAY, `environments.${name}.`)
   const env = typeof process === 'object' ? process.env : undefined
   const name = config.environment ?? env?.['AGL_ENV'] ?? env?.['NODE_ENV']
-  const overlay = name === undefined ? undefined : config.environments?.[name]
-  if (overlay === undefined) return config
+  const given = name === undefined ? undefined : config.environments?.[name]
+  if (given === undefined) return config
+  const overlay = present(given)
   return {
     ...config,
     ...overlay,
@@ -70,7 +71,13 @@ export function resolveConfig(config: Config): Config {
 
 function merged(key: 'capture' | 'queue' | 'log', config: Config, overlay: Config): Config {
   const [below, above] = [config[key], overlay[key]]
-  return isRecord(below) && isRecord(above) ? { [key]: { ...below, ...above } } : {}
+  return isRecord(below) && isRecord(above) ? { [key]: { ...below, ...present(above) } } : {}
+}
+
+/** Undefined is not given: an overlay must not lift a setting by it. */
+function present<T extends object>(options: T): Partial<T>
+function present(options: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
 }
 
 function check(given: unknown, rules: Rules, path: string): void {

@@ -12,6 +12,8 @@ import type { Runtime } from './runtime.ts'
 interface ProcessSlot {
   runtime?: Runtime
   lightning?: Promise<Lightning>
+  /** While the running tracer shuts down. */
+  ending?: Promise<unknown>
   /** Called by host modules that report themselves after they have run. */
   loaded?: (url: string, module: unknown) => void
 }

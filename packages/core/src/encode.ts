@@ -20,6 +20,20 @@ import type { Attributes, AttributeValue, SpanCore, SpanStatus } from './types.t
  * start is copied at the start, since agents go on to change their message lists.
  */
 
+/** Request fields that hold secrets; never recorded, whatever the settings. */
+const SECRET: ReadonlySet<string> = new Set([
+  'api_key',
+  'apiKey',
+  'headers',
+  'extra_headers',
+  'extra_query',
+  'authorization',
+])
+
+function putRequest(into: Attributes, request: Record<string, unknown>): void {
+  for (const name in request) if (!SECRET.has(name)) put(into, requestKey(name), request[name])
+}
+
 /** Adds what JSON calls a value under `key`: nothing for null, text and numbers as they are, the rest as JSON text. */
 function put(into: Attributes, key: string, value: unknown): void {
   if (value === undefined || value === null) return
@@ -113,7 +127,7 @@ export function encodeStart(
   if (isKind(kind, 'llm', start)) {
     into['gen_ai.system'] = start.provider
     into['gen_ai.request.type'] = start.operation
-    for (const name in start.request) put(into, requestKey(name), start.request[name])
+    putRequest(into, start.request)
     if (start.streaming !== undefined) into['gen_ai.request.streaming'] = start.streaming
     if (start.baseURL !== undefined) into['agl.base_url'] = start.baseURL
     if (content && start.messages !== undefined) putMessages(into, start.messages)
@@ -128,7 +142,7 @@ export function encodeStart(
   } else if (isKind(kind, 'embedding', start)) {
     into['gen_ai.system'] = start.provider
     into['gen_ai.request.type'] = 'embedding'
-    for (const name in start.request) put(into, requestKey(name), start.request[name])
+    putRequest(into, start.request)
     if (start.baseURL !== undefined) into['agl.base_url'] = start.baseURL
     if (content) put(into, 'gen_ai.prompt.0.content', start.input)
   } else if (isKind(kind, 'tool', start)) {
@@ -232,13 +246,15 @@ function putChoice(into: Attributes, choice: Choice, options: { content: boolean
 
 function putLogprobs(into: Attributes, key: string, value: unknown, tokens: boolean): void {
   if (value === undefined || value === null) return
-  if (tokens) later(into, key, () => json(value))
+  // A copy: the program may change the lists of its answer.
+  const own: unknown = Array.isArray(value) ? value.slice() : { ...Object(value) }
+  if (tokens) later(into, key, () => json(own))
   else into[key] = numbersOnly(json(value))
 }
 
 /**
- * Writes JSON of hundreds of log probabilities when a sink first reads it, not while the agent waits. Nobody changes
- * these lists: they are the client's parsed answer.
+ * Writes JSON of hundreds of log probabilities when a sink first reads it, not while the agent waits. The
+ * list is our own copy by then.
  */
 function later(into: Attributes, key: string, make: () => string): void {
   let text: string | undefined

@@ -1,5 +1,6 @@
 import { processSlot } from './context.ts'
 import { logger } from './errors.ts'
+import type { emitReward, operation } from './emit.ts'
 import type { record, trace } from './trace.ts'
 import type { Config, FlushResult, Plugin, PluginStatus, Span } from './types.ts'
 
@@ -21,6 +22,8 @@ export interface Lightning extends AsyncDisposable {
   lastTrace(): Span[]
   trace: typeof trace
   record: typeof record
+  operation: typeof operation
+  emitReward: typeof emitReward
 }
 
 /** Declares a configuration; returns it unchanged, with its type checked. */
@@ -40,6 +43,7 @@ export function definePlugin(plugin: Plugin): Plugin {
  */
 export function start(config: Config = {}): Promise<Lightning> {
   const place = processSlot()
+  if (place.ending !== undefined) return place.ending.then(() => start(config))
   if (place.lightning !== undefined) {
     logger('agl:core').once(
       'start() was called while running; the running tracer is used and the new configuration ignored.',

@@ -1,6 +1,7 @@
+import { context } from '@opentelemetry/api'
 import type { OpenActivity } from './activity.ts'
 import { applyCapture } from './capture.ts'
-import { now, randomHex } from './context.ts'
+import { isSuppressed, now, randomHex } from './context.ts'
 import { AglError } from './errors.ts'
 import type { Runtime } from './runtime.ts'
 import type { Span, SpanCore, TraceOptions, TraceRecord } from './types.ts'
@@ -11,7 +12,7 @@ export class LiveTrace {
   /** Foreign OpenTelemetry spans that will reach this trace, and so may be parents in it. */
   readonly foreign: Set<string> = new Set()
   readonly spans: Span[] = []
-  /** Most spans held in memory for `lastTrace`; `record` lifts the limit. */
+  /** Newest spans held in memory for `lastTrace`; `record` lifts the limit. */
   keep = 2000
   readonly runtime: Runtime
   readonly #open = new Set<OpenActivity>()
@@ -19,6 +20,8 @@ export class LiveTrace {
   #rootResult: { error?: unknown; failed: boolean } | undefined
   #drained: (() => void)[] = []
   #sequence = 0
+  /** Begun where tracing is suppressed: nothing of it is recorded. */
+  readonly #muted: boolean
 
   constructor(runtime: Runtime, name: string, options: TraceOptions) {
     if ((options.rolloutId === undefined) !== (options.attemptId === undefined)) {
@@ -28,6 +31,7 @@ export class LiveTrace {
       )
     }
     this.runtime = runtime
+    this.#muted = isSuppressed(context.active())
     this.record = {
       rolloutId: options.rolloutId ?? `ro-${randomHex(6)}`,
       attemptId: options.attemptId ?? `at-${randomHex(4)}`,
@@ -45,7 +49,7 @@ export class LiveTrace {
     if (this.#root === undefined) {
       this.#root = activity
       this.record.traceId = traceId
-      for (const queue of this.runtime.queues) queue.pushTrace(this.record)
+      if (!this.#muted) for (const queue of this.runtime.queues) queue.pushTrace(this.record)
     } else this.#open.add(activity)
   }
 
@@ -57,7 +61,7 @@ export class LiveTrace {
     if (this.#root === activity) return this.#finish(activity.failed)
     this.#open.delete(activity)
     if (this.#open.size > 0) return
-    if (this.#root?.ended === true) this.runtime.open.delete(this)
+    if (this.#root?.ended === true) this.#over()
     for (const resolve of this.#drained.splice(0)) resolve()
     if (this.#rootResult !== undefined) this.#endRoot()
   }
@@ -65,6 +69,7 @@ export class LiveTrace {
   /** The traced function has settled: the root ends now, or with the last activity that is still open. */
   settle(result: { error?: unknown; failed: boolean }): void {
     this.#rootResult ??= result
+    this.runtime.settled(this)
     if (this.#open.size === 0) this.#endRoot()
   }
 
@@ -95,6 +100,7 @@ export class LiveTrace {
 
   /** Gives a finished span its ids and sends it on its way. */
   add(core: SpanCore, ids: { spanId: string; parentId: string | null; traceId: string }): void {
+    if (this.#muted) return
     const runtime = this.runtime
     try {
       applyCapture(core, runtime.capture)
@@ -121,15 +127,22 @@ export class LiveTrace {
       parent: null,
       resource: runtime.resource,
     }
-    if (this.spans.length < this.keep) this.spans.push(span)
+    // Twice as many before the older half goes, so that dropping costs little.
+    if (this.spans.length >= this.keep * 2) this.spans.splice(0, this.keep)
+    this.spans.push(span)
     for (const queue of runtime.queues) queue.push(span)
   }
 
   #finish(failed: boolean): void {
-    if (this.#open.size === 0) this.runtime.open.delete(this)
+    this.record.status = failed ? 'failed' : 'succeeded'
+    if (this.#open.size === 0) this.#over()
+  }
+
+  /** Told after the last span: where a trace began by itself, its first activity may end before its others. */
+  #over(): void {
+    this.runtime.open.delete(this)
     this.runtime.last = this.spans
     this.record.endTime = now()
-    this.record.status = failed ? 'failed' : 'succeeded'
-    for (const queue of this.runtime.queues) queue.pushTrace(this.record)
+    if (!this.#muted) for (const queue of this.runtime.queues) queue.pushTrace(this.record)
   }
 }

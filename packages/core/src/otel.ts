@@ -14,6 +14,8 @@ import { runtime, SCOPE } from './runtime.ts'
 import { sanitizeValue } from './semconv.ts'
 import type { Attributes, SpanExporterLike, StatusCode } from './types.ts'
 
+/** Foreign spans remembered per trace as possible parents; a trace that sees more forgets the old ones. */
+const MOST_FOREIGN = 10_000
 const STATUS: readonly StatusCode[] = ['UNSET', 'OK', 'ERROR']
 
 /** What is read of an OpenTelemetry SDK span, in the shapes of SDK 1.x (`instrumentationLibrary`, `parentSpanId`) to 3.x. */
@@ -52,6 +54,7 @@ export function lightningSpanProcessor(): LightningSpanProcessor {
       if (current === undefined || !isForeignSpan(span)) return
       const parent = span.parentSpanContext?.spanId ?? span.parentSpanId
       const known = parent !== undefined && current.trace.foreign.has(parent)
+      if (current.trace.foreign.size > MOST_FOREIGN) current.trace.foreign.clear()
       current.trace.foreign.add(span.spanContext().spanId)
       open.set(span, { trace: current.trace, parentId: known ? parent : (current.activity?.spanId ?? null) })
     },
@@ -106,13 +109,24 @@ function isForeignSpan(span: object): span is ForeignSpan {
   return true
 }
 
+/** Headers and queries are where instrumentations of HTTP put secrets. */
+const SECRET = /^http\.(request|response)\.header\.|^url\.query$/
+const ADDRESS = /^(url\.full|http\.url|http\.target)$/
+
 function legal(attributes: OtelAttributes): Attributes {
   const into: Attributes = {}
   for (const key of Object.keys(attributes)) {
     const value: unknown = attributes[key]
-    if (value !== undefined && value !== null) into[key] = finite(sanitizeValue(value))
+    if (value === undefined || value === null || SECRET.test(key)) continue
+    const plain = sanitizeValue(value)
+    into[key] = finite(typeof plain === 'string' && ADDRESS.test(key) ? withoutSecrets(plain) : plain)
   }
   return into
+}
+
+/** Without user, password, query and fragment. */
+function withoutSecrets(url: string): string {
+  return url.replace(/\/\/[^/@]*@/, '//').replace(/[?#].*$/s, '')
 }
 
 function seconds([whole, nanos]: HrTime): number {

@@ -111,6 +111,8 @@ export class Plugins {
     try {
       const undo = await plugin.setup(this.#api(entry))
       if (typeof undo === 'function') entry.undo.push(undo)
+      // Stopped while it was being set up: what it did since goes as well.
+      if (isOff(entry)) return await this.stop(plugin.name)
       await this.#finder.settled()
     } catch (error) {
       await this.stop(plugin.name)
@@ -145,10 +147,12 @@ export class Plugins {
       note: (message) => void entry.notes.add(message),
       adopt: (host) => void entry.hosts.push(host),
       on: (kind, hooks) => {
+        if (isOff(entry)) return
         if (hooks.start !== undefined) entry.undo.push(runtime.hook('start', kind, hooks.start))
         if (hooks.end !== undefined) entry.undo.push(runtime.hook('end', kind, hooks.end))
       },
       eachHost: (name, visit, options) => {
+        if (isOff(entry)) return
         const stop = this.#finder.each(name, options?.file, (module, found) => {
           const known = entry.hosts.find((host) => host.path === found.path && host.format === found.format)
           const { file: _file, ...copy } = found
@@ -168,6 +172,7 @@ export class Plugins {
         entry.undo.push(stop)
       },
       patch: (target, key, wrap) => {
+        if (isOff(entry)) return
         try {
           const undo = patch(entry.patches, target, key, wrap)
           entry.undo.push(undo)
@@ -178,6 +183,11 @@ export class Plugins {
       },
     }
   }
+}
+
+/** A stopped plugin installs nothing more, whatever it still has under way. */
+function isOff(entry: Entry): boolean {
+  return entry.off !== undefined
 }
 
 /** The state follows from the copies that are there now, since hosts may be loaded at any time. */
@@ -265,6 +275,7 @@ function install(target: object, key: PropertyKey, wrap: Wrap): Patch {
     replacement: wrap(original),
     // `arguments` is handed on as it is: a stopped wrapper allocates nothing.
     wrapper: function (this: unknown): unknown {
+      if (new.target !== undefined) return Reflect.construct(original, arguments, new.target)
       return Reflect.apply(entry.active ? entry.replacement : original, this, arguments)
     },
     descriptor,

@@ -3,6 +3,8 @@ import type { FlushResult, QueueOptions, Sink, Span, TraceRecord } from './types
 
 type Item = Span | TraceRecord
 
+/** A longer timer would fire at once. */
+const LONGEST = 2 ** 31 - 1
 const RETRY_FIRST = 100
 const RETRY_MOST = 5000
 
@@ -30,6 +32,7 @@ export class SinkQueue {
   #job: Item[] | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
   #failures = 0
+  #closed = false
   #waiting: { until: number; resolve: () => void }[] = []
 
   constructor(sink: Sink, options: QueueOptions = {}) {
@@ -41,7 +44,7 @@ export class SinkQueue {
   }
 
   push(span: Span): void {
-    if (this.#items.length < this.#size) return this.#take(span)
+    if (this.#items.length < this.#size && !this.#closed) return this.#take(span)
     this.dropped++
     this.#log.once(
       `The sink "${this.sink.name}" does not keep up; spans are being dropped. Raise queue.size or repair the sink.`,
@@ -49,7 +52,8 @@ export class SinkQueue {
   }
 
   pushTrace(record: TraceRecord): void {
-    this.#take({ ...record })
+    // Beyond the bound a trace is left unfinished, or unknown, in the store; spans keep their share of the room.
+    if (!this.#closed && this.#items.length < this.#size * 2) this.#take({ ...record })
   }
 
   #take(item: Item): void {
@@ -88,6 +92,7 @@ export class SinkQueue {
 
   async close(timeout: number): Promise<void> {
     await this.flush(timeout)
+    this.#closed = true
     const lost = this.#items.filter(isSpan).length
     if (lost > 0) {
       this.dropped += lost
@@ -178,7 +183,7 @@ export function summary(queues: readonly SinkQueue[]): FlushResult {
 /** Waits for `work`, at most `timeout` milliseconds. The timer keeps the process: an `await` must not end it. */
 export async function within(work: unknown, timeout: number): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined
-  const limit = new Promise((resolve) => (timer = setTimeout(resolve, timeout)))
+  const limit = new Promise((resolve) => (timer = setTimeout(resolve, Math.min(timeout, LONGEST))))
   try {
     await Promise.race([work, limit])
   } finally {

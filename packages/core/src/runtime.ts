@@ -31,6 +31,9 @@ export class Runtime {
   readonly open: Set<LiveTrace> = new Set()
   last: Span[] = []
   readonly #hooks = new Map<string, Set<Hook>>()
+  /** Traces whose function is still running. */
+  readonly #unsettled = new Set<LiveTrace>()
+  #whenSettled: (() => void)[] = []
   #tracer: { provider: TracerProvider; tracer: Tracer } | undefined
 
   /** The active trace and activity, or undefined outside. */
@@ -92,8 +95,20 @@ export class Runtime {
     // `start` has seen to it; a program that only traces needs it as well.
     if (processSlot().lightning === undefined) ensureContextManager()
     const trace = new LiveTrace(this, name, options)
+    this.#unsettled.add(trace)
     const start = { name, ...(options.attributes === undefined ? {} : { attributes: options.attributes }) }
     return { trace, root: new OpenActivity(this, trace, undefined, 'workflow', start, context.active()) }
+  }
+
+  settled(trace: LiveTrace): void {
+    this.#unsettled.delete(trace)
+    if (this.#unsettled.size === 0) for (const run of this.#whenSettled.splice(0)) run()
+  }
+
+  /** Runs `fn` when no traced function is running any more: now, where there is none. */
+  whenSettled(fn: () => void): void {
+    if (this.#unsettled.size === 0) fn()
+    else this.#whenSettled.push(fn)
   }
 
   async flush(timeout: number): Promise<FlushResult> {
@@ -132,6 +147,7 @@ export function requireTrace(caller: string): Current {
 /** Records a finished span under the active activity. */
 export function recordSpan(core: SpanCore, caller: string): void {
   const { trace, activity } = requireTrace(caller)
+  if (isSuppressed(context.active())) return
   const attributes: Attributes = {}
   putAll(attributes, core.attributes)
   const outside = otel.getSpanContext(context.active())?.spanId

@@ -2,6 +2,7 @@ import { captureSettings } from './capture.ts'
 import { resolveConfig } from './config.ts'
 import { ensureContextManager, processSlot } from './context.ts'
 import { setLogLevels } from './errors.ts'
+import { emitReward, operation } from './emit.ts'
 import { HostFinder } from './hosts.ts'
 import type { Lightning } from './lightning.ts'
 import { startExporters, type Exporting } from './otel.ts'
@@ -26,7 +27,8 @@ export async function launch(given: Config): Promise<Lightning> {
     await plugins.stopAll()
     finder.close()
     await exporting?.stop(timeout)
-    removeContextManager?.()
+    // Not under the feet of functions that are still being traced: their emitters would find no trace.
+    core.whenSettled(() => removeContextManager?.())
     configure(core, {})
   }
   try {
@@ -63,6 +65,7 @@ function handle(
     await Promise.all(queues.map((queue) => queue.close(timeout)))
     await undo(timeout)
     delete processSlot().lightning
+    delete processSlot().ending
     return summary(queues)
   }
   const lightning: Lightning = {
@@ -79,10 +82,16 @@ function handle(
       for (const queue of queues) queue.flushSync()
       return summary(queues)
     },
-    shutdown: ({ timeout = FLUSH_TIMEOUT } = {}) => (ending ??= end(timeout)),
+    shutdown: ({ timeout = FLUSH_TIMEOUT } = {}) => {
+      ending ??= end(timeout)
+      if (processSlot().lightning !== undefined) processSlot().ending = ending
+      return ending
+    },
     lastTrace: () => [...core.last],
     trace,
     record,
+    operation,
+    emitReward,
     [Symbol.asyncDispose]: async () => void (await lightning.shutdown()),
   }
   return lightning

@@ -188,17 +188,20 @@ describe('trace', () => {
     expect(running.lightning.lastTrace().map((span) => span.rolloutId)).toEqual(['r', 'r'])
   })
 
-  it('holds 2000 spans for lastTrace, all of them under record, and sends all to the sinks', async () => {
+  it('holds the newest spans for lastTrace, all of them under record, and sends all to the sinks', async () => {
     await using running = await begin()
     const many = (): void => {
-      for (let i = 0; i < 2500; i++) emitMessage(`${i}`)
+      for (let i = 0; i < 5000; i++) emitMessage(`${i}`)
     }
     await trace('long', many)
-    expect(running.lightning.lastTrace()).toHaveLength(2000)
+    const last = running.lightning.lastTrace()
+    expect(last.length).toBeLessThan(4001)
+    expect(last.at(-1)?.name).toBe('long.session')
+    expect(last.at(-2)?.attributes['agentlightning.message.body']).toBe('4999')
     const spans = await spansOf('long', many)
-    expect(spans).toHaveLength(2501)
+    expect(spans).toHaveLength(5001)
     await running.lightning.flush()
-    expect(running.sink.spans).toHaveLength(5002)
+    expect(running.sink.spans).toHaveLength(10_002)
   })
 
   it('keeps its context through timers, callbacks and streams that it starts', async () => {

@@ -19,6 +19,8 @@ export class TokenReader implements ResponseReader {
   #prompt: List | undefined
   readonly #choices: Ids[] = []
   #broken = false
+  /** A chunk brought output without ids: where others have ids, there is a hole. */
+  #unnumbered = false
   readonly #onBroken: () => void
 
   /** @param onBroken called when ids came in a form that is not a list of integers, and so were left out */
@@ -45,6 +47,7 @@ export class TokenReader implements ResponseReader {
 
   #choice(choice: Record<string, unknown>, position: number): void {
     const { token_ids: response, prompt_token_ids: prompt } = choice
+    if (response == null && hasOutput(choice['delta'])) this.#unnumbered = true
     if (response == null && prompt == null) return
     const index = typeof choice['index'] === 'number' ? choice['index'] : position
     const ids = this.#ids(index)
@@ -86,10 +89,11 @@ export class TokenReader implements ResponseReader {
     const [first] = read
     const shared = this.#prompt ?? (first?.index === 0 ? first.prompt : undefined)
     if (shared === undefined && read.length === 0) return undefined
+    if (!read.some((choice) => choice.response !== undefined)) this.#unnumbered = false
     const counted = this.#counted(usage)
-    const complete = aborted || this.#broken ? false : counted
+    const complete = aborted || this.#broken || this.#unnumbered ? false : counted
     // Cut short, the ids are a clean prefix; where the server says that there were others, they have a hole.
-    const gap = this.#broken || counted === false
+    const gap = this.#broken || this.#unnumbered || counted === false
     const choices = read.map(({ index, prompt, response }) => ({
       index,
       ...own('response', response),
@@ -108,10 +112,23 @@ export class TokenReader implements ResponseReader {
   #counted(usage: Usage | undefined): boolean | undefined {
     const expected = usage?.completionTokens
     if (expected === undefined) return undefined
+    const shared = this.#prompt !== undefined && this.#choices.every((choice) => choice.prompt === undefined)
+    if (shared && usage?.promptTokens !== undefined && usage.promptTokens !== this.#prompt?.length)
+      return false
     let actual = 0
     for (const choice of this.#choices) actual += choice.response?.length ?? 0
     return actual === expected
   }
+}
+
+/** Whether a streamed chunk carries something that the model said. */
+function hasOutput(delta: unknown): boolean {
+  if (!isFields(delta)) return false
+  const { content, reasoning, reasoning_content: thought, tool_calls: calls } = delta
+  return (
+    [content, reasoning, thought].some((text) => typeof text === 'string' && text !== '') ||
+    Array.isArray(calls)
+  )
 }
 
 function same(a: List, b: List | undefined): boolean {
