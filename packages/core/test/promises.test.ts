@@ -1,4 +1,3 @@
-import { memorySink } from '@agl/testkit'
 import { context, createContextKey } from '@opentelemetry/api'
 import { afterEach, describe, expect, it } from 'vitest'
 import {
@@ -11,7 +10,15 @@ import {
   type Lightning,
   type LlmStart,
   type PluginApi,
+  type Sink,
+  type Span,
 } from '@agl/core'
+
+/** Keeps what it gets. */
+function memorySink(): Sink & { spans: Span[] } {
+  const spans: Span[] = []
+  return { name: 'memory', spans, write: (given) => void spans.push(...given) }
+}
 
 const running: Lightning[] = []
 
