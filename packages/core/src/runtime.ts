@@ -33,7 +33,8 @@ export class Runtime {
   readonly #hooks = new Map<string, Set<Hook>>()
   /** Traces whose function is still running. */
   readonly #unsettled = new Set<LiveTrace>()
-  #whenSettled: (() => void)[] = []
+  /** Takes our context manager away; set while it stays behind for traces that have outlived their tracer. */
+  removeContext: (() => void) | undefined
   #tracer: { provider: TracerProvider; tracer: Tracer } | undefined
 
   /** The active trace and activity, or undefined outside. */
@@ -102,13 +103,14 @@ export class Runtime {
 
   settled(trace: LiveTrace): void {
     this.#unsettled.delete(trace)
-    if (this.#unsettled.size === 0) for (const run of this.#whenSettled.splice(0)) run()
+    this.sweep()
   }
 
-  /** Runs `fn` when no traced function is running any more: now, where there is none. */
-  whenSettled(fn: () => void): void {
-    if (this.#unsettled.size === 0) fn()
-    else this.#whenSettled.push(fn)
+  /** Takes the context manager away once no traced function needs it: their emitters would find no trace. */
+  sweep(): void {
+    if (this.#unsettled.size > 0) return
+    this.removeContext?.()
+    this.removeContext = undefined
   }
 
   async flush(timeout: number): Promise<FlushResult> {

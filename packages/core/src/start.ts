@@ -21,14 +21,15 @@ export async function launch(given: Config): Promise<Lightning> {
   const core = runtime()
   const finder = new HostFinder()
   const plugins = new Plugins(core, finder, config.strict ?? false)
-  const removeContextManager = ensureContextManager()
+  const removeContext = core.removeContext ?? ensureContextManager()
+  core.removeContext = undefined
   let exporting: Exporting | undefined
   const undo = async (timeout: number): Promise<void> => {
     await plugins.stopAll()
     finder.close()
     await exporting?.stop(timeout)
-    // Not under the feet of functions that are still being traced: their emitters would find no trace.
-    core.whenSettled(() => removeContextManager?.())
+    core.removeContext = removeContext
+    core.sweep()
     configure(core, {})
   }
   try {

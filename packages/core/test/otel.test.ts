@@ -425,6 +425,31 @@ describe('without any OpenTelemetry SDK', () => {
     expect(contextTravels()).toBe(false)
   })
 
+  it('carries the context of a trace that outlives its tracer, and of the next tracer after it', async () => {
+    const first = await begin()
+    let release = (): void => undefined
+    const gate = new Promise<void>((resolve) => (release = resolve))
+    const long = trace('long', async () => {
+      await gate
+      emitMessage('still inside')
+      return 'fine'
+    })
+    await first.lightning.shutdown()
+    const second = await begin()
+    release()
+    expect(await long).toBe('fine')
+    await trace('next', async () => {
+      await tick()
+      emitReward(1)
+    })
+    expect(second.lightning.lastTrace().map((span) => span.name)).toEqual([
+      'agentlightning.annotation',
+      'next.session',
+    ])
+    await second.lightning.shutdown()
+    expect(contextTravels()).toBe(false)
+  })
+
   it('has valid ids of its own and the context that others may send on', async () => {
     await using running = await begin()
     const { spans, result } = await record('run', () => {
