@@ -141,6 +141,7 @@ export class LiveTrace {
   /** Told after the last span: where a trace began by itself, its first activity may end before its others. */
   #over(): void {
     this.runtime.open.delete(this)
+    if (this.record.endTime !== null) return
     this.runtime.last = this.spans
     this.record.endTime = now()
     if (!this.#muted) for (const queue of this.runtime.queues) queue.pushTrace(this.record)
