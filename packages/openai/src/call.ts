@@ -17,6 +17,8 @@ const ACCUMULATE: Record<Exclude<Operation, 'embedding'>, () => Accumulator> = {
   response: () => new ResponseAccumulator(),
 }
 
+/** Not the clock that a program's own tests may have put in its place. */
+const later = globalThis.setTimeout
 /** Ends calls whose promise or stream was dropped without being read, in programs whose traces never end. */
 const dropped = new FinalizationRegistry<Call>((call) => call.abandoned())
 
@@ -227,7 +229,7 @@ function hook(promise: Fields, observed: Promise<unknown>, call: Call, answers: 
         call.failed(error)
         throw error
       }
-      if (answers) answer(call, value)
+      if (answers) answer(call, value, args[1])
       return value
     }
   }
@@ -236,7 +238,7 @@ function hook(promise: Fields, observed: Promise<unknown>, call: Call, answers: 
     const derive = (transform: Transform): unknown => {
       parsing = true
       const observe: Transform = (value, props) => {
-        answer(call, value)
+        answer(call, value, props)
         return transform(value, props)
       }
       const derived: unknown = Reflect.apply(unwrap, promise, [closed ? observe : transform])
@@ -252,9 +254,9 @@ function hook(promise: Fields, observed: Promise<unknown>, call: Call, answers: 
     // A turn after it has come: whoever wants the parsed answer too has begun to parse by then.
     observed.then(
       () => {
-        setTimeout(() => {
+        later(() => {
           if (!parsing) call.raw()
-        })
+        }, 0)
       },
       () => undefined,
     )
@@ -263,8 +265,10 @@ function hook(promise: Fields, observed: Promise<unknown>, call: Call, answers: 
 }
 
 /** A payload that our reading trips over is no concern of the caller, but the call has ended all the same. */
-function answer(call: Call, value: unknown): void {
+function answer(call: Call, value: unknown, props: unknown): void {
   try {
+    // Not the first one's, where parsing sent the request again.
+    call.responded(fields(props)['response'])
     call.answered(value)
   } catch {
     call.raw()

@@ -51,6 +51,26 @@ describe('what a program drops', () => {
     },
   )
 
+  it.each(['openai5', 'openai6', 'openai'])(
+    'is told from what it still waits for while garbage is collected: %s',
+    async (alias) => {
+      const lines = await program('waiting', [alias], ['--expose-gc'])
+      expect(lines).toEqual({
+        create: 'OK hi',
+        parse: 'OK hi',
+        'parse withResponse': 'OK hi',
+        'one more promise': 'OK hi',
+        'awaited late': 'OK hi',
+        stream: 'OK hi there',
+        'iterator alone': 'OK hi there',
+        tee: 'OK hi there',
+        toReadableStream: 'OK hi there',
+        'stream helper': 'OK hi there',
+      })
+    },
+    60_000,
+  )
+
   it('leaves less than 5 MB after 10,000 aborted streams of one open trace', async () => {
     const result = await program('heap', ['10000'], ['--expose-gc'])
     expect(result).toEqual({ left: expect.any(Number), written: 15_000 })

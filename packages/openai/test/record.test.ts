@@ -2,7 +2,7 @@ import { record, start, type Span } from '@agl/core'
 import { instrument, openai } from '@agl/openai'
 import { startModelServer } from '@agl/testkit'
 import OpenAI from 'openai'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { collect } from './checks/check.ts'
 import { ask, only, parsed, running, spansOf } from './support.ts'
 
@@ -60,6 +60,41 @@ describe('the record of an answer', () => {
     })
     const { spans } = await record('test', () => client.chat.completions.create(ask))
     expect(only(spans)['agl.request_id']).toMatch(/^req_/)
+  })
+
+  it('has the id of the request that was answered, where the client asked again while it read', async () => {
+    const body = JSON.stringify({
+      id: 'a',
+      choices: [{ index: 0, message: { role: 'assistant', content: 'hi' } }],
+    })
+    let requests = 0
+    const client = new OpenAI({
+      apiKey: 'k',
+      baseURL: 'http://127.0.0.1:9/v1',
+      maxRetries: 1,
+      timeout: 200,
+      fetch: async () => {
+        requests++
+        const headers = { 'content-type': 'application/json', 'x-request-id': `req-${requests}` }
+        // The first answer never comes to its end.
+        return new Response(requests === 1 ? new ReadableStream() : body, { headers })
+      },
+    })
+    const { spans, result } = await record('test', () => client.chat.completions.create(ask).withResponse())
+    expect(result?.request_id).toBe('req-2')
+    expect(only(spans)['agl.request_id']).toBe('req-2')
+  })
+
+  it('ends under the fake timers of a test as well', async () => {
+    await using server = await startModelServer({ reply: () => 'hi' })
+    const client = new OpenAI({ apiKey: 'k', baseURL: server.baseURL, maxRetries: 0 })
+    const { spans } = await record('test', async () => {
+      vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+      const response = await client.chat.completions.create(ask).asResponse()
+      vi.useRealTimers()
+      await response.text()
+    })
+    expect(only(spans)['agl.finish']).toBe('raw')
   })
 
   it('has no credentials that a request carries for a proxy or a search', async () => {

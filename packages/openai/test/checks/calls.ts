@@ -336,6 +336,41 @@ export const calls: readonly Check[] = [
     spans: Array.from({ length: 4 }, () => 'response OK 200 completed "forty two"'),
   },
   {
+    name: 'a stream of the Responses API, left and aborted',
+    server: { fault: () => ({ stall: 'mid-stream', after: 5 }) },
+    run: async ({ client, server }) => {
+      const body = { model: 'gpt-4o', input: 'q', stream: true as const }
+      const left: string[] = []
+      for await (const { type } of await client.responses.create(body)) {
+        left.push(type)
+        if (left.length === 4) break
+      }
+      const stream = await client.responses.create(body)
+      const aborted: string[] = []
+      for await (const { type } of stream) {
+        aborted.push(type)
+        if (aborted.length === 4) stream.controller.abort()
+      }
+      await server.idle()
+      return { left, aborted, seen: server.requests.map((request) => request.aborted) }
+    },
+    // Before 7, what had been received already is still handed out.
+    spans: (major) => [
+      'response UNSET 200 cancelled',
+      `response UNSET 200 aborted${major === 7 ? '' : ' "fort"'}`,
+    ],
+  },
+  {
+    name: 'a stream of completions, left',
+    server: { fault: () => ({ stall: 'mid-stream', after: 1 }) },
+    run: async ({ client }) => {
+      const stream = await client.completions.create({ model: 'm', prompt: 'q', stream: true })
+      for await (const chunk of stream) return chunk
+      return undefined
+    },
+    spans: ['completion UNSET 200 cancelled "fort"'],
+  },
+  {
     name: 'parse of the Responses API',
     server: { reply: () => '{"answer": 42}' },
     run: async ({ client, copy }) => {
