@@ -91,9 +91,11 @@ export class TokenReader implements ResponseReader {
     if (shared === undefined && read.length === 0) return undefined
     if (!read.some((choice) => choice.response !== undefined)) this.#unnumbered = false
     const counted = this.#counted(usage)
-    const complete = aborted || this.#broken || this.#unnumbered ? false : counted
+    // Output without ids is no hole where the count is right: with `echo`, a chunk repeats the prompt.
+    const hole = this.#broken || (this.#unnumbered && counted !== true)
+    const complete = aborted || hole ? false : counted
     // Cut short, the ids are a clean prefix; where the server says that there were others, they have a hole.
-    const gap = this.#broken || this.#unnumbered || counted === false
+    const gap = hole || counted === false
     const choices = read.map(({ index, prompt, response }) => ({
       index,
       ...own('response', response),

@@ -183,6 +183,22 @@ describe('token ids of chat completions', () => {
     })
   })
 
+  it('are set aside where output came without ids, unless the usage counts no others', async () => {
+    const said = { choices: [{ index: 0, delta: { content: 'What is six times seven?' } }] }
+    const told = [{ prompt_token_ids: [1], choices: [] }, said, choice(0, [3], { finish_reason: 'stop' })]
+    expect(await recorded(frames(...told))).toEqual({
+      'agl.partial.prompt_token_ids': [1],
+      'agl.partial.response_token_ids': [3],
+      'agl.tokens.complete': false,
+    })
+    const counted = { choices: [], usage: { prompt_tokens: 1, completion_tokens: 1 } }
+    expect(await recorded(frames(...told, counted))).toEqual({
+      prompt_token_ids: [1],
+      response_token_ids: [3],
+      'agl.tokens.complete': true,
+    })
+  })
+
   it('are set aside where a cut stream had already told of others', async () => {
     const reply = frames(
       { prompt_token_ids: [1], choices: [] },
