@@ -9,7 +9,7 @@ import {
   OBJECT_TYPE,
   REWARD,
 } from './semconv.ts'
-import type { Attributes, Span } from './types.ts'
+import type { Span } from './types.ts'
 
 export interface Reward {
   name: string
@@ -68,10 +68,10 @@ export function getRewardValue(span: Pick<Span, 'attributes' | 'name'>): unknown
   const [first] = getRewardsFromSpan(span)
   if (first !== undefined) return first.value
   for (const key of ['agentops.task.output', 'agentops.entity.output']) {
-    const output = agentOpsOutput(read(span.attributes, key))
+    const output = agentOpsOutput(span.attributes[key])
     if (output?.['type'] === 'reward') return output['value'] ?? undefined
   }
-  return span.name === ANNOTATION ? read(span.attributes, 'reward') : undefined
+  return span.name === ANNOTATION ? span.attributes['reward'] : undefined
 }
 
 function agentOpsOutput(output: unknown): Record<string, unknown> | undefined {
@@ -87,10 +87,6 @@ function agentOpsOutput(output: unknown): Record<string, unknown> | undefined {
     throw new AglError('value_invalid', "The output of AgentOps' span is JSON but no object.")
   }
   return undefined
-}
-
-function read(attributes: Attributes, key: string): unknown {
-  return Object.hasOwn(attributes, key) ? attributes[key] : undefined
 }
 
 export function isRewardSpan(span: Pick<Span, 'attributes' | 'name'>): boolean {
@@ -113,16 +109,16 @@ export function findFinalReward(spans: readonly Span[]): unknown {
 
 /** The text of an `emitMessage` span. */
 export function getMessageValue(span: Pick<Span, 'attributes'>): string | undefined {
-  const body = read(span.attributes, MESSAGE_BODY)
+  const body = span.attributes[MESSAGE_BODY]
   if (body === undefined || typeof body === 'string') return body
   throw new AglError('value_invalid', 'The message of this span is not a text.')
 }
 
 /** The value of an `emitObject` span. @throws AglError where it cannot be decoded */
 export function getObjectValue(span: Pick<Span, 'attributes'>): unknown {
-  const json = read(span.attributes, OBJECT_JSON)
-  const literal = read(span.attributes, OBJECT_LITERAL)
-  const type = read(span.attributes, OBJECT_TYPE) ?? 'str'
+  const json = span.attributes[OBJECT_JSON]
+  const literal = span.attributes[OBJECT_LITERAL]
+  const type = span.attributes[OBJECT_TYPE] ?? 'str'
   if (json === undefined && literal === undefined) return null
   let value: unknown
   let cause: unknown
