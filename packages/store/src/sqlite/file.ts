@@ -91,7 +91,7 @@ function prepare(db: DatabaseSync, path: string): void {
   }
   db.exec(`
     PRAGMA synchronous = NORMAL;
-    PRAGMA wal_autocheckpoint = ${(16 * MEBIBYTE) / PAGE};
+    PRAGMA wal_autocheckpoint = ${(64 * MEBIBYTE) / PAGE};
     PRAGMA journal_size_limit = ${64 * MEBIBYTE};
   `)
   // Asks for the write lock at once: this is also where a file that cannot be written shows.
