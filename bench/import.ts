@@ -1,9 +1,14 @@
 import { execFileSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { percentile } from './harness.ts'
 
 /** What `import '@agl/core'` adds to a process, from the built package: whole processes, with and without, in turn. */
 export function benchImport(): void {
   const entry = new URL('../packages/core/dist/index.js', import.meta.url).href
+  if (!existsSync(new URL(entry))) {
+    execFileSync(process.execPath, [fileURLToPath(new URL('../scripts/build.ts', import.meta.url))])
+  }
   const run = (code: string): number => {
     const begin = performance.now()
     execFileSync(process.execPath, ['--input-type=module', '--eval', code])

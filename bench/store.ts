@@ -29,6 +29,8 @@ const MEBIBYTE = 1024 * 1024
 
 const words =
   'A farmer has some hens and each of them lays five eggs a week; how many are there after three weeks? '
+/** As texts are that come out of a parser: in one piece, where joining leaves pieces for the first reader to put together. */
+const [question, answer]: string[] = JSON.parse(JSON.stringify([words.repeat(7), words.repeat(4)]))
 const promptIds = Int32Array.from({ length: 160 }, (_, i) => (i * 7919) % 150_000)
 const responseIds = Int32Array.from({ length: 40 }, (_, i) => (i * 104_729) % 150_000)
 const logprobs = Array.from({ length: 8 }, (_, i) => ({
@@ -45,7 +47,7 @@ const llmStart = (): LlmStart => ({
   baseURL: 'http://127.0.0.1:8000/v1',
   messages: [
     { role: 'system', content: words },
-    { role: 'user', content: words.repeat(7) },
+    { role: 'user', content: question },
   ],
 })
 const llmData = (): LlmData => ({
@@ -54,7 +56,7 @@ const llmData = (): LlmData => ({
     {
       index: 0,
       role: 'assistant',
-      content: words.repeat(4),
+      content: answer,
       finishReason: 'stop',
       logprobs: { content: logprobs },
     },
