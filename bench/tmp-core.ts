@@ -162,26 +162,10 @@ async function pattern(): Promise<Span> {
   return span
 }
 
-const stats = { write: [] as number[], gap: [] as number[], n: [] as number[] }
-function timed(inner: any): any {
-  let last = 0
-  return {
-    name: 't',
-    async write(a: any, b: any) {
-      const t0 = performance.now()
-      if (last) stats.gap.push(t0 - last)
-      const r = await inner.write(a, b)
-      last = performance.now()
-      stats.write.push(last - t0)
-      stats.n.push(a.length)
-      return r
-    },
-  }
-}
-const q = (a: number[], p: number) => {
-  const s = [...a].sort((x, y) => x - y)
-  return s[Math.floor(s.length * p)]?.toFixed(1)
-}
+
+const stats={write:[] as number[],gap:[] as number[],n:[] as number[]}
+function timed(inner:any):any{ let last=0; return {name:'t', async write(a:any,b:any){ const t0=performance.now(); if(last) stats.gap.push(t0-last); const r=await inner.write(a,b); last=performance.now(); stats.write.push(last-t0); stats.n.push(a.length); return r } } }
+const q=(a:number[],p:number)=>{const s=[...a].sort((x,y)=>x-y);return s[Math.floor(s.length*p)]?.toFixed(1)}
 const span = await pattern()
 let next = 0
 const copies = (count: number, rolloutId = 'ro-bench'): Span[] =>
@@ -219,21 +203,6 @@ const rate = (call: () => void): Promise<number> =>
     for (let i = 0; i < count; i++) call()
   })
 await measure(`through core and its queue, ${RATE}/s`, (store) => throughCore(store, {}, rate))
-if (process.argv[3])
-  await measure('the same with queue.batch 1024', (store) => throughCore(store, { batch: 1024 }, rate))
+if(process.argv[3]) await measure('the same with queue.batch 1024', (store) => throughCore(store, { batch: 1024 }, rate))
 
-for (const [k, v] of Object.entries(stats))
-  console.log(
-    k,
-    'p10',
-    q(v, 0.1),
-    'p50',
-    q(v, 0.5),
-    'p90',
-    q(v, 0.9),
-    'p99',
-    q(v, 0.99),
-    'mean',
-    (v.reduce((a, b) => a + b, 0) / v.length).toFixed(1),
-    v.length,
-  )
+for(const [k,v] of Object.entries(stats)) console.log(k,'p10',q(v,.1),'p50',q(v,.5),'p90',q(v,.9),'p99',q(v,.99),'mean',(v.reduce((a,b)=>a+b,0)/v.length).toFixed(1),v.length)
