@@ -25,6 +25,7 @@ import { type Row, number, readAttempt, readRollout, text } from './records.ts'
 import { type Clause, arrange, where } from './select.ts'
 import { SpanWriter } from './span-writer.ts'
 
+const GIVEN = 'rollout_id = ? AND attempt_id = ?'
 const LATEST = 'rollout_id = ? ORDER BY sequence_id DESC LIMIT 1'
 
 /** One connection to a store file. Every write is a transaction of its own. */
@@ -135,13 +136,17 @@ export class SqliteEngine implements Engine {
 
   findSpans(selection: SpanSelection): Found {
     const { rolloutId, attemptId } = selection
-    const always: Clause[] = [{ sql: 'rollout_id = ?', values: [rolloutId] }]
+    const always: Clause[] = [
+      { sql: 'rollout = (SELECT id FROM rollouts WHERE rollout_id = ?)', values: [rolloutId] },
+    ]
     if (attemptId === 'latest') {
+      always.push({ sql: `attempt = (SELECT id FROM attempts WHERE ${LATEST})`, values: [rolloutId] })
+    } else if (attemptId !== undefined) {
       always.push({
-        sql: `attempt_id = (SELECT attempt_id FROM attempts WHERE ${LATEST})`,
-        values: [rolloutId],
+        sql: `attempt = (SELECT id FROM attempts WHERE ${GIVEN})`,
+        values: [rolloutId, attemptId],
       })
-    } else if (attemptId !== undefined) always.push({ sql: 'attempt_id = ?', values: [attemptId] })
+    }
     return this.#find('spans', where(selection, always), arrange(selection))
   }
 
@@ -174,7 +179,7 @@ export class SqliteEngine implements Engine {
     const row =
       attemptId === 'latest'
         ? this.#get(`SELECT * FROM attempts WHERE ${LATEST}`, [rolloutId])
-        : this.#get('SELECT * FROM attempts WHERE rollout_id = ? AND attempt_id = ?', [rolloutId, attemptId])
+        : this.#get(`SELECT * FROM attempts WHERE ${GIVEN}`, [rolloutId, attemptId])
     return row && readAttempt(row)
   }
 

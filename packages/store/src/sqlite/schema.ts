@@ -7,7 +7,9 @@ export const APPLICATION_ID = 0x61676c53
  * One step per schema version, the first from an empty file to version 1. A released step never changes.
  *
  * `spans.data` is the span as Agent Lightning's JSON; the columns beside it repeat what is searched and sorted by.
- * `id` gives arrival order. `sequences` counts per rollout, whether the rollout is there or not.
+ * `id` gives arrival order. `spans.rollout` and `spans.attempt` are the `id` of those rows: as numbers that grow, they
+ * keep what is written together in the same few pages of the indexes, where random texts would touch all of them.
+ * `sequences` counts per rollout, whether the rollout is there or not.
  */
 export const MIGRATIONS: readonly string[] = [
   `
@@ -25,6 +27,7 @@ export const MIGRATIONS: readonly string[] = [
   ) STRICT;
 
   CREATE TABLE attempts (
+    id INTEGER PRIMARY KEY,
     rollout_id TEXT NOT NULL,
     attempt_id TEXT NOT NULL,
     sequence_id INTEGER NOT NULL,
@@ -34,9 +37,9 @@ export const MIGRATIONS: readonly string[] = [
     worker_id TEXT,
     last_heartbeat_time REAL,
     metadata TEXT NOT NULL,
-    PRIMARY KEY (rollout_id, attempt_id),
+    UNIQUE (rollout_id, attempt_id),
     UNIQUE (rollout_id, sequence_id)
-  ) STRICT, WITHOUT ROWID;
+  ) STRICT;
 
   CREATE TABLE sequences (
     rollout_id TEXT PRIMARY KEY,
@@ -45,8 +48,8 @@ export const MIGRATIONS: readonly string[] = [
 
   CREATE TABLE spans (
     id INTEGER PRIMARY KEY,
-    rollout_id TEXT NOT NULL,
-    attempt_id TEXT NOT NULL,
+    rollout INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
     span_id TEXT NOT NULL,
     sequence_id INTEGER NOT NULL,
     trace_id TEXT NOT NULL,
@@ -55,9 +58,9 @@ export const MIGRATIONS: readonly string[] = [
     start_time REAL NOT NULL,
     end_time REAL NOT NULL,
     data TEXT NOT NULL,
-    UNIQUE (rollout_id, attempt_id, span_id)
+    UNIQUE (attempt, span_id)
   ) STRICT;
 
-  CREATE INDEX spans_by_sequence ON spans (rollout_id, sequence_id);
+  CREATE INDEX spans_by_sequence ON spans (rollout, sequence_id);
   `,
 ]

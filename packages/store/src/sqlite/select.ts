@@ -11,7 +11,7 @@ export interface Clause {
 /** The only way from a query's field to SQL, so that no text of a caller ever gets there. */
 const COLUMNS: Record<RolloutField | SpanField, string> = {
   rolloutId: 'rollout_id',
-  attemptId: 'attempt_id',
+  attemptId: '(SELECT attempt_id FROM attempts WHERE id = attempt)',
   sequenceId: 'sequence_id',
   traceId: 'trace_id',
   spanId: 'span_id',

@@ -14,24 +14,32 @@ export interface Connection {
   missing(rolloutId: string, attemptId: string): AglError
 }
 
+/** An attempt that the batch adds to, with the rows that it and its rollout have. */
+interface Known {
+  rolloutId: string
+  attemptId: string
+  rollout: number
+  attempt: number
+}
+
 /** Writes one batch: what is kept per rollout and attempt is read once before, and written once after. */
 export class SpanWriter {
   readonly #connection: Connection
   readonly #result: AddedSpans = { added: 0, duplicates: 0, refused: [] }
   /** Highest sequence id by rollout. */
   readonly #sequences = new Map<string, number>()
-  readonly #attempts = new Map<string, { rolloutId: string; attemptId: string }>()
+  readonly #attempts = new Map<string, Known>()
 
   constructor(connection: Connection) {
     this.#connection = connection
   }
 
   add(span: Span, options: AddSpansOptions): void {
-    this.#meet(span, options.createMissing === true)
+    const known = this.#meet(span, options.createMissing === true)
     const last = this.#sequences.get(span.rolloutId) ?? 0
     const sequenceId = options.keepSequenceIds === true ? span.sequenceId : last + 1
     try {
-      if (this.#insert(span, sequenceId)) {
+      if (this.#insert(span, sequenceId, known)) {
         this.#sequences.set(span.rolloutId, Math.max(last, sequenceId))
         this.#result.added++
       } else this.#result.duplicates++
@@ -41,14 +49,14 @@ export class SpanWriter {
     }
   }
 
-  #insert(span: Span, sequenceId: number): boolean {
+  #insert(span: Span, sequenceId: number, { rollout, attempt }: Known): boolean {
     const row = toRow(span, sequenceId)
     const changes = this.#connection.run(
-      `INSERT INTO spans (rollout_id, attempt_id, span_id, sequence_id, trace_id, parent_id, name, start_time, end_time, data)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (rollout_id, attempt_id, span_id) DO NOTHING`,
+      `INSERT INTO spans (rollout, attempt, span_id, sequence_id, trace_id, parent_id, name, start_time, end_time, data)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (attempt, span_id) DO NOTHING`,
       [
-        row.rolloutId,
-        row.attemptId,
+        rollout,
+        attempt,
         row.spanId,
         row.sequenceId,
         row.traceId,
@@ -62,22 +70,31 @@ export class SpanWriter {
     return changes > 0
   }
 
-  #meet({ rolloutId, attemptId, startTime }: Span, createMissing: boolean): void {
+  #meet({ rolloutId, attemptId, startTime }: Span, createMissing: boolean): Known {
     const key = `${rolloutId}\0${attemptId}`
-    if (this.#attempts.has(key)) return
-    const found = this.#connection.get('SELECT 1 FROM attempts WHERE rollout_id = ? AND attempt_id = ?', [
-      rolloutId,
-      attemptId,
-    ])
-    if (found === undefined) {
-      if (!createMissing) throw this.#connection.missing(rolloutId, attemptId)
+    const met = this.#attempts.get(key)
+    if (met !== undefined) return met
+    if (createMissing && this.#find(rolloutId, attemptId) === undefined) {
       const nothing = { input: 'null', metadata: '{}', mode: null, resourcesId: null }
       this.#connection.start({ rolloutId, attemptId, startTime, status: 'running', ...nothing })
     }
-    this.#attempts.set(key, { rolloutId, attemptId })
-    if (this.#sequences.has(rolloutId)) return
-    const counter = this.#connection.get('SELECT last FROM sequences WHERE rollout_id = ?', [rolloutId])
-    this.#sequences.set(rolloutId, counter === undefined ? 0 : number(counter, 'last'))
+    const known = this.#find(rolloutId, attemptId)
+    if (known === undefined) throw this.#connection.missing(rolloutId, attemptId)
+    this.#attempts.set(key, known)
+    if (!this.#sequences.has(rolloutId)) {
+      const counter = this.#connection.get('SELECT last FROM sequences WHERE rollout_id = ?', [rolloutId])
+      this.#sequences.set(rolloutId, counter === undefined ? 0 : number(counter, 'last'))
+    }
+    return known
+  }
+
+  #find(rolloutId: string, attemptId: string): Known | undefined {
+    const row = this.#connection.get(
+      `SELECT rollouts.id AS rollout, attempts.id AS attempt FROM attempts JOIN rollouts USING (rollout_id)
+       WHERE rollout_id = ? AND attempt_id = ?`,
+      [rolloutId, attemptId],
+    )
+    return row && { rolloutId, attemptId, rollout: number(row, 'rollout'), attempt: number(row, 'attempt') }
   }
 
   /** Writes the counters, and marks the attempts as alive. */
