@@ -163,13 +163,18 @@ async function pattern(): Promise<Span> {
 }
 
 const span = await pattern()
+/** As span ids are: in no order, which an index feels. */
+const randomHex = (): string =>
+  Math.floor(Math.random() * 2 ** 32)
+    .toString(16)
+    .padStart(8, '0')
 let next = 0
 const copies = (count: number, rolloutId = 'ro-bench'): Span[] =>
   Array.from({ length: count }, () => ({
     ...span,
     rolloutId,
-    spanId: (next++).toString(16).padStart(16, '0'),
-    attributes: { ...span.attributes, 'gen_ai.response.id': `chatcmpl-${next}` },
+    spanId: randomHex() + randomHex(),
+    attributes: { ...span.attributes, 'gen_ai.response.id': `chatcmpl-${next++}` },
   }))
 
 const bytes = JSON.stringify(spanToJSON(span)).length
