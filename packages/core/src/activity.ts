@@ -121,6 +121,11 @@ export class OpenActivity<K extends ActivityKind = ActivityKind> implements Acti
     this.#finish(undefined, new AglError('not_found', 'The activity never ended and was given up.'), true)
   }
 
+  isBelow(spanId: string): boolean {
+    for (let up = this.#parent; up !== undefined; up = up.#parent) if (up.spanId === spanId) return true
+    return false
+  }
+
   /** The record's parent for what happens directly inside this activity. */
   ids(): { spanId: string; parentId: string; traceId: string } {
     return { spanId: randomHex(8), parentId: this.spanId, traceId: this.#traceId }

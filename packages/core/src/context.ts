@@ -32,6 +32,12 @@ export function isSuppressed(ctx: Context): boolean {
   return ctx.getValue(SUPPRESS_TRACING) === true
 }
 
+/** The real ones, even where a test of the user fakes timers while we wait. */
+export const timers: { set: typeof setTimeout; clear: typeof clearTimeout } = {
+  set: globalThis.setTimeout,
+  clear: globalThis.clearTimeout,
+}
+
 let origin = performance.timeOrigin
 let latest = 0
 let source: { now(): number; randomHex(bytes: number): string } | undefined

@@ -1,7 +1,7 @@
 import { context } from '@opentelemetry/api'
 import type { OpenActivity } from './activity.ts'
 import { applyCapture } from './capture.ts'
-import { isSuppressed, now, randomHex } from './context.ts'
+import { isSuppressed, now, randomHex, timers } from './context.ts'
 import { AglError } from './errors.ts'
 import type { Runtime } from './runtime.ts'
 import type { Span, SpanCore, TraceOptions, TraceRecord } from './types.ts'
@@ -18,7 +18,7 @@ export class LiveTrace {
   readonly #open = new Set<OpenActivity>()
   #root: OpenActivity | undefined
   #rootResult: { error?: unknown; failed: boolean } | undefined
-  #drained: (() => void)[] = []
+  #draining: { top: string | undefined; resolve: () => void }[] = []
   #sequence = 0
   /** Begun where tracing is suppressed: nothing of it is recorded. */
   readonly #muted: boolean
@@ -60,10 +60,18 @@ export class LiveTrace {
   closed(activity: OpenActivity): void {
     if (this.#root === activity) return this.#finish(activity.failed)
     this.#open.delete(activity)
+    if (this.#draining.length > 0) {
+      const done = this.#draining.filter(({ top }) => this.#openBelow(top).length === 0)
+      this.#draining = this.#draining.filter((waiting) => !done.includes(waiting))
+      for (const { resolve } of done) resolve()
+    }
     if (this.#open.size > 0) return
     if (this.#root?.ended === true) this.#over()
-    for (const resolve of this.#drained.splice(0)) resolve()
     if (this.#rootResult !== undefined) this.#endRoot()
+  }
+
+  #openBelow(top: string | undefined): OpenActivity[] {
+    return [...this.#open].filter((activity) => top === undefined || activity.isBelow(top))
   }
 
   /** The traced function has settled: the root ends now, or with the last activity that is still open. */
@@ -79,18 +87,16 @@ export class LiveTrace {
     else this.#root?.end()
   }
 
-  /** Waits for open activities, at most `timeout` milliseconds, then gives them up. */
-  async drain(timeout: number): Promise<void> {
-    if (this.#open.size > 0) {
+  /** Waits for what is open, below the activity `top` if given, at most `timeout` milliseconds, then gives it up. */
+  async drain(timeout: number, top?: string): Promise<void> {
+    if (this.#openBelow(top).length > 0) {
       await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, timeout)
-        this.#drained.push(() => {
-          clearTimeout(timer)
-          resolve()
-        })
+        const timer = timers.set(resolve, timeout)
+        this.#draining.push({ top, resolve: () => (timers.clear(timer), resolve()) })
       })
     }
-    this.abandon()
+    for (const activity of this.#openBelow(top).reverse()) activity.abandon()
+    if (top === undefined) this.abandon()
   }
 
   abandon(): void {

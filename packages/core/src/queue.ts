@@ -1,3 +1,4 @@
+import { timers } from './context.ts'
 import { logger } from './errors.ts'
 import type { FlushResult, QueueOptions, Sink, Span, TraceRecord } from './types.ts'
 
@@ -30,7 +31,7 @@ export class SinkQueue {
   #done = 0
   /** The items that are being written; they stay in the queue until they are acknowledged. */
   #job: Item[] | undefined
-  #timer: ReturnType<typeof setTimeout> | undefined
+  #timer: ReturnType<typeof timers.set> | undefined
   #failures = 0
   #closed = false
   #waiting: { until: number; resolve: () => void }[] = []
@@ -107,7 +108,7 @@ export class SinkQueue {
   }
 
   #discard(): void {
-    clearTimeout(this.#timer)
+    timers.clear(this.#timer)
     this.#timer = undefined
     this.#job = undefined
     this.#advance(this.#items.length)
@@ -118,8 +119,8 @@ export class SinkQueue {
    * timer of a retry does not, so that a dead sink never keeps a finished program alive.
    */
   #schedule(delay: number, retry = false): void {
-    clearTimeout(this.#timer)
-    this.#timer = setTimeout(() => {
+    timers.clear(this.#timer)
+    this.#timer = timers.set(() => {
       this.#timer = undefined
       void this.#run()
     }, delay)
@@ -182,11 +183,11 @@ export function summary(queues: readonly SinkQueue[]): FlushResult {
 
 /** Waits for `work`, at most `timeout` milliseconds. The timer keeps the process: an `await` must not end it. */
 export async function within(work: unknown, timeout: number): Promise<void> {
-  let timer: ReturnType<typeof setTimeout> | undefined
-  const limit = new Promise((resolve) => (timer = setTimeout(resolve, Math.min(timeout, LONGEST))))
+  let timer: ReturnType<typeof timers.set> | undefined
+  const limit = new Promise((resolve) => (timer = timers.set(resolve, Math.min(timeout, LONGEST))))
   try {
     await Promise.race([work, limit])
   } finally {
-    clearTimeout(timer)
+    timers.clear(timer)
   }
 }

@@ -44,27 +44,54 @@ export async function record<T>(
   last?: Traced<T>,
 ): Promise<Outcome<T>> {
   const [options, fn] = readArguments(given, last)
-  const joined = join(name, options)
-  const opened = joined ?? openTrace(name, options)
-  const spans = (): Span[] => [...opened.trace.spans]
-  const before = opened.trace.spans.length
-  opened.trace.keep = Number.POSITIVE_INFINITY
-  const outcome = await follow(opened, fn).then(
+  const opened = join(name, options) ?? openTrace(name, options)
+  const { trace: live, spanId } = opened
+  live.keep = Number.POSITIVE_INFINITY
+  const before = live.spans.length
+  const drained = (): Promise<void> => live.drain(runtime().drain, spanId)
+  if (spanId === undefined) {
+    const outcome = await outcomeOf(follow(opened, fn))
+    await drained()
+    return { ...outcome, spans: live.spans.slice(before) }
+  }
+  // A trace's root waits for what is open inside; an operation does not, so that its end must come after.
+  const outcome = await outcomeOf(follow({ run: (inner) => opened.run(inner), end() {}, fail() {} }, fn))
+  await drained()
+  if ('error' in outcome) opened.fail(outcome.error)
+  else opened.end()
+  return { ...outcome, spans: subtree(live.spans.slice(before), spanId) }
+}
+
+function outcomeOf<T>(running: Promise<T>): Promise<{ result: T } | { error: unknown }> {
+  return running.then(
     (result) => ({ result }),
     (error: unknown) => ({ error }),
   )
-  if (joined === undefined) await opened.trace.drain(runtime().drain)
-  return { ...outcome, spans: spans().slice(before) }
 }
 
-interface Opened {
-  trace: LiveTrace
+/** The span `top` and all below it, in the order given. */
+function subtree(spans: Span[], top: string): Span[] {
+  const parents = new Map(spans.map(({ spanId, parentId }) => [spanId, parentId]))
+  return spans.filter(({ spanId }) => {
+    for (let id: string | null | undefined = spanId; id != null; id = parents.get(id))
+      if (id === top) return true
+    return false
+  })
+}
+
+interface Running {
   run<T>(fn: () => T): T
   end(): void
   fail(error: unknown): void
 }
 
-async function follow<T>(opened: Opened, fn: Traced<T>): Promise<T> {
+interface Opened extends Running {
+  trace: LiveTrace
+  /** Of the operation, where it joined another trace. */
+  spanId?: string
+}
+
+async function follow<T>(opened: Running, fn: Traced<T>): Promise<T> {
   try {
     const result = await opened.run(fn)
     opened.end()
@@ -88,6 +115,7 @@ function join(name: string, options: TraceOptions): Opened | undefined {
   })
   return {
     trace: current.trace,
+    ...('spanId' in activity && typeof activity.spanId === 'string' ? { spanId: activity.spanId } : {}),
     run: (fn) => activity.run(fn),
     end: () => activity.end(),
     fail: (error) => activity.fail(error),

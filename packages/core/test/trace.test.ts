@@ -316,6 +316,46 @@ describe('record', () => {
     expect(outer.spans).toHaveLength(5)
     expect(running.lightning.lastTrace()).toEqual(outer.spans)
   })
+
+  it('waits for what is open in a joined run, gives it up alone, and keeps runs side by side apart', async () => {
+    hush()
+    await using running = await begin({ drain: 30 })
+    const outer = await record('outer', async () => {
+      const around = running.api.activity('agent', { name: 'around' })
+      const side = (name: string) =>
+        record(name, () => {
+          const late = running.api.activity('tool', { name: `${name} late` })
+          setTimeout(() => late.end(), 5)
+          running.api.activity('tool', { name: `${name} never` })
+          emitMessage(name)
+        })
+      const runs = await Promise.all([side('a'), side('b')])
+      around.end()
+      return runs
+    })
+    const names = outer.result?.map(({ spans }) =>
+      spans.map((span) => [span.name, span.status.statusCode === 'ERROR']),
+    )
+    const expected = (name: string) => [
+      ['agentlightning.message', false],
+      [`${name} late.tool`, false],
+      [`${name} never.tool`, true],
+      ['agentlightning.operation', false],
+    ]
+    expect(names).toEqual([expected('a'), expected('b')])
+    expect(outer.spans.find((span) => span.name === 'around.agent')?.status.statusCode).toBe('OK')
+    expectTree(outer.spans)
+  })
+
+  it('waits by the real clock where a test fakes the timers', async () => {
+    await using running = await begin({ drain: 20 })
+    vi.useFakeTimers()
+    onTestFinished(() => void vi.useRealTimers())
+    const { spans } = await record('faked', () => void running.api.activity('tool', { name: 'stuck' }))
+    await running.lightning.flush()
+    expect(spans.map((span) => span.name)).toEqual(['stuck.tool', 'faked.session'])
+    expect(running.sink.spans).toHaveLength(2)
+  })
 })
 
 describe('an activity', () => {
