@@ -111,7 +111,7 @@ describe('agl run', () => {
     app.write('app.mjs', '')
     await app.agl(['run', option, ...(value === undefined ? [] : [value]), 'app.mjs'])
     const [trace] = await app.traces()
-    expect(trace?.rollout.metadata['name']).toBe(value ?? '1e3')
+    expect(trace?.rollout.metadata?.['name']).toBe(value ?? '1e3')
   })
 
   it('keeps the default store out of Git', async () => {

@@ -1,3 +1,5 @@
 export { openStore } from './open.ts'
 export { storeSink } from './sink.ts'
+export type * from './resources.ts'
+export type * from './store.ts'
 export type * from './types.ts'

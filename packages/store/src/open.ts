@@ -2,7 +2,7 @@ import { resolve } from 'node:path'
 import { AglError } from '@agl/core'
 import { LocalStore } from './local.ts'
 import { memoryTransport } from './memory.ts'
-import type { Store } from './types.ts'
+import type { Store } from './store.ts'
 
 /**
  * Opens the store at `url`: `memory:`, or `sqlite:` and a path, relative to the working directory. A SQLite file and

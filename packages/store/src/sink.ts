@@ -1,7 +1,8 @@
 import type { Sink, TraceRecord } from '@agl/core'
 import { LocalStore, newRollout } from './local.ts'
 import { portions } from './row.ts'
-import type { AttemptUpdate, Rollout, StartRollout, Store } from './types.ts'
+import type { Store } from './store.ts'
+import type { AttemptUpdate, Rollout, StartRollout } from './types.ts'
 
 /**
  * Makes `store` a sink for `start`.
@@ -20,7 +21,7 @@ export function storeSink(store: Store): Sink {
   const finished = (traces: readonly TraceRecord[]): TraceRecord[] =>
     traces.filter((trace) => trace.endTime !== null && open.get(keyOf(trace)) === true)
   const opened = (trace: TraceRecord, { metadata }: Rollout): void => {
-    open.set(keyOf(trace), trace.own || metadata['trace_id'] === trace.traceId)
+    open.set(keyOf(trace), trace.own || metadata?.['trace_id'] === trace.traceId)
   }
 
   const sink: Sink = {

@@ -1,5 +1,3 @@
-import type { Span } from '@agl/core'
-
 export type RolloutStatus =
   | 'queuing'
   | 'preparing'
@@ -13,9 +11,13 @@ export type AttemptStatus = 'preparing' | 'running' | 'failed' | 'succeeded' | '
 
 export type RolloutMode = 'train' | 'val' | 'test'
 
-/** How a rollout is retried. */
+export type WorkerStatus = 'idle' | 'busy' | 'unknown'
+
+/** How long an attempt may take, and when another one is made. */
 export interface RolloutConfig {
+  /** From the start of an attempt; null is no limit. */
   timeoutSeconds: number | null
+  /** Since the last sign of life of an attempt: a span, or an update of its `lastHeartbeatTime`; null is no limit. */
   unresponsiveSeconds: number | null
   /** At least 1. */
   maxAttempts: number
@@ -33,9 +35,9 @@ export interface Attempt {
   endTime: number | null
   status: AttemptStatus
   workerId: string | null
-  /** When the store last got a span of this attempt. */
+  /** The last sign of life: when the store last got a span of this attempt, or what an update said. */
   lastHeartbeatTime: number | null
-  metadata: Record<string, unknown>
+  metadata: Record<string, unknown> | null
 }
 
 /** One piece of work for an agent, as Agent Lightning v0.3 has it. Times are Unix seconds. */
@@ -48,7 +50,7 @@ export interface Rollout {
   resourcesId: string | null
   status: RolloutStatus
   config: RolloutConfig
-  metadata: Record<string, unknown>
+  metadata: Record<string, unknown> | null
   /** The latest attempt; absent while there is none. */
   attempt?: Attempt
 }
@@ -57,36 +59,98 @@ export interface AttemptedRollout extends Rollout {
   attempt: Attempt
 }
 
-export interface StartRollout {
-  /** What the agent is to work on; anything that JSON can say. @default null */
-  input?: unknown
+/** Who works on rollouts, as far as the store knows. Times are Unix seconds by the store's clock. */
+export interface Worker {
+  workerId: string
+  status: WorkerStatus
+  heartbeatStats: Record<string, unknown> | null
+  lastHeartbeatTime: number | null
+  lastDequeueTime: number | null
+  lastBusyTime: number | null
+  lastIdleTime: number | null
+  currentRolloutId: string | null
+  currentAttemptId: string | null
+}
+
+export interface EnqueueRollout {
+  /** What the agent is to work on; anything that JSON can say. */
+  input: unknown
   mode?: RolloutMode | null
+  /** @default that of the latest resources at this moment */
   resourcesId?: string | null
+  /** What is left out has its default: no limits, one attempt. */
+  config?: Partial<RolloutConfig> | null
   /** Anything that JSON can say. @default {} */
-  metadata?: Record<string, unknown>
+  metadata?: Record<string, unknown> | null
+}
+
+export interface StartRollout extends Partial<EnqueueRollout> {
+  workerId?: string | null
   /** Made by the store when left out. */
   rolloutId?: string
   attemptId?: string
-  /** Unix seconds. @default now */
+  /** Unix seconds. @default now, by the store's clock */
   startTime?: number
   /** @default 'preparing', which the first span turns into 'running' */
   status?: 'preparing' | 'running'
 }
 
+export interface StartAttempt {
+  workerId?: string | null
+  /** Made by the store when left out. */
+  attemptId?: string
+}
+
+/** What to change of a rollout: what is left out (or undefined) stays, and null is a value. */
+export interface RolloutUpdate {
+  input?: unknown
+  mode?: RolloutMode | null
+  resourcesId?: string | null
+  status?: RolloutStatus
+  /** Replaces the whole: what is left out of it has its default. */
+  config?: Partial<RolloutConfig>
+  metadata?: Record<string, unknown> | null
+}
+
+/** What to change of an attempt: what is left out (or undefined) stays. */
 export interface AttemptUpdate {
   status?: AttemptStatus
   workerId?: string
-  /** Unix seconds. */
-  lastHeartbeatTime?: number
+  /**
+   * Unix seconds, or 'now': the moment by the store's clock, which is the one that decides whether an attempt is
+   * unresponsive.
+   */
+  lastHeartbeatTime?: number | 'now'
   metadata?: Record<string, unknown>
-  /** Unix seconds; used where `status` ends the attempt. @default now */
+  /** Unix seconds; used where `status` ends the attempt. @default now, by the store's clock */
   endTime?: number
+}
+
+export interface WorkerUpdate {
+  heartbeatStats?: Record<string, unknown>
+}
+
+export interface DequeueOptions {
+  /** Most rollouts to take. @default 1 */
+  limit?: number
+  workerId?: string | null
+  /** Seconds to wait for a first rollout where none is queued. @default 0 */
+  timeout?: number
+  /** Ends the waiting: the call resolves then, with what it has taken. */
+  signal?: AbortSignal
+}
+
+export interface WaitOptions {
+  /** Seconds to wait at most; null is without end. @default null */
+  timeout?: number | null
+  /** Ends the waiting: the call resolves then, with what is finished. */
+  signal?: AbortSignal
 }
 
 export interface AddSpansOptions {
   /**
    * Keep the spans' own sequence ids, got from `nextSequenceIds`, instead of issuing new ones. The store's counter
-   * goes on after the highest. @default false
+   * goes on after the highest. A negative one asks for a new one. @default false
    */
   keepSequenceIds?: boolean
   /** Start rollouts and attempts that the store does not have, instead of rejecting with `not_found`. @default false */
@@ -121,7 +185,10 @@ export interface Page<Item> {
 
 export type RolloutField = 'rolloutId' | 'startTime' | 'endTime' | 'mode' | 'resourcesId' | 'status'
 
-/** Sorted by arrival when `sortBy` is left out. */
+/**
+ * Sorted by arrival when `sortBy` is left out. As in Agent Lightning, a time that is null sorts as the latest, and any
+ * other null as the smallest.
+ */
 export interface RolloutQuery extends Paging<RolloutField> {
   statusIn?: readonly RolloutStatus[]
   rolloutIdIn?: readonly string[]
@@ -129,6 +196,44 @@ export interface RolloutQuery extends Paging<RolloutField> {
   rolloutIdContains?: string
   /** Whether all given filters must match or any of them. @default 'and' */
   filterLogic?: 'and' | 'or'
+}
+
+export type AttemptField =
+  | 'attemptId'
+  | 'sequenceId'
+  | 'startTime'
+  | 'endTime'
+  | 'status'
+  | 'workerId'
+  | 'lastHeartbeatTime'
+
+/** Sorted by `sequenceId` when `sortBy` is left out. */
+export type AttemptQuery = Paging<AttemptField>
+
+export type WorkerField =
+  | 'workerId'
+  | 'status'
+  | 'lastHeartbeatTime'
+  | 'lastDequeueTime'
+  | 'lastBusyTime'
+  | 'lastIdleTime'
+  | 'currentRolloutId'
+  | 'currentAttemptId'
+
+/** Sorted by arrival when `sortBy` is left out. */
+export interface WorkerQuery extends Paging<WorkerField> {
+  statusIn?: readonly WorkerStatus[]
+  workerIdContains?: string
+  /** @default 'and' */
+  filterLogic?: 'and' | 'or'
+}
+
+export type ResourcesField = 'resourcesId' | 'createTime' | 'updateTime' | 'version'
+
+/** Sorted by arrival when `sortBy` is left out. */
+export interface ResourcesQuery extends Paging<ResourcesField> {
+  resourcesId?: string
+  resourcesIdContains?: string
 }
 
 export type SpanField =
@@ -164,37 +269,8 @@ export interface StoreStatistics {
   totalRollouts: number
   totalAttempts: number
   totalSpans: number
+  totalResources: number
+  totalWorkers: number
   /** Seconds since this store was opened here. */
   uptime: number
-}
-
-/**
- * Where rollouts, attempts and spans live: Agent Lightning v0.3's store, with its names in camelCase.
- *
- * Every method rejects with an `AglError` when the store cannot do it: `store_unavailable` where trying again can
- * help, `value_invalid`, `value_unserializable` or `not_found` where it cannot. What was acknowledged is stored.
- */
-export interface Store extends AsyncDisposable {
-  readonly url: string
-  /**
-   * Starts a rollout and its first attempt. With the ids of an attempt that is there already it changes nothing and
-   * returns that one, so that it can be repeated; with a new attempt id it adds an attempt.
-   */
-  startRollout(request?: StartRollout): Promise<AttemptedRollout>
-  /** Changes an attempt, by its id or `latest`; the latest attempt's status goes on to its rollout. */
-  updateAttempt(rolloutId: string, attemptId: string, update: AttemptUpdate): Promise<Attempt>
-  getRollout(rolloutId: string): Promise<Rollout | undefined>
-  queryRollouts(query?: RolloutQuery): Promise<Page<Rollout>>
-  /**
-   * Stores spans, in this order, and issues their sequence ids. A span that is there already is left as it is, so
-   * that a batch can be sent again. When it rejects, a part of the batch may be stored.
-   */
-  addSpans(spans: readonly Span[], options?: AddSpansOptions): Promise<AddedSpans>
-  /** Token ids come back as plain lists. */
-  querySpans(query: SpanQuery): Promise<Page<Span>>
-  /** Reserves one sequence id per request; known rollout or not. */
-  nextSequenceIds(requests: readonly { rolloutId: string; attemptId: string }[]): Promise<number[]>
-  statistics(): Promise<StoreStatistics>
-  /** Finishes what was asked for and lets go of the store. Further calls reject. */
-  close(): Promise<void>
 }

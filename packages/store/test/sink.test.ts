@@ -41,7 +41,7 @@ describe.each(stores)('a sink to a %s store', (_name, open) => {
       await lightning.shutdown()
     }
     const { items } = await store.queryRollouts()
-    expect(items.map(({ status, metadata }) => [metadata['name'], status])).toEqual([
+    expect(items.map(({ status, metadata }) => [metadata?.['name'], status])).toEqual([
       ['good', 'succeeded'],
       ['bad', 'failed'],
     ])
@@ -49,7 +49,7 @@ describe.each(stores)('a sink to a %s store', (_name, open) => {
     expect(good.items.map(({ name }) => name)).toEqual(['agentlightning.annotation', 'good.session'])
     expect(good.items.map(({ sequenceId }) => sequenceId)).toEqual([1, 2])
     const root = good.items[1]
-    expect(items[0]?.metadata['trace_id']).toBe(root?.traceId)
+    expect(items[0]?.metadata?.['trace_id']).toBe(root?.traceId)
     expect(items[0]?.endTime).toBeGreaterThanOrEqual(root?.endTime ?? Number.NaN)
   })
 

@@ -120,7 +120,7 @@ describe('a program', () => {
         return spans.items.map(({ name }) => name)
       }),
     )
-    expect(items.map(({ metadata }) => metadata['name'])).toEqual(['finished', 'open'])
+    expect(items.map(({ metadata }) => metadata?.['name'])).toEqual(['finished', 'open'])
     expect(names).toEqual([
       ['agentlightning.message', 'finished.session'],
       ['agentlightning.message', 'open.session'],

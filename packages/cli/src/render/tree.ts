@@ -57,7 +57,7 @@ function head(
 }
 
 export function nameOf(rollout: Rollout, spans: readonly Span[]): string {
-  const { name } = rollout.metadata
+  const name = rollout.metadata?.['name']
   if (typeof name === 'string') return name
   const root = spans.find((span) => span.attributes['agentops.span.kind'] === 'session')
   return root?.name.replace(/\.session$/, '') ?? '(no name)'
