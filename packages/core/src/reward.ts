@@ -7,6 +7,7 @@ import {
   OBJECT_JSON,
   OBJECT_LITERAL,
   OBJECT_TYPE,
+  parsePythonJSON,
   REWARD,
 } from './semconv.ts'
 import type { Span } from './types.ts'
@@ -45,19 +46,6 @@ function toNumber(value: unknown): number | undefined {
     .replace(/(\d)_(?=\d)/g, '$1')
   if (!/^[-+]?(?:inf(?:inity)?|nan|(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)$/.test(text)) return undefined
   return Number(text.replace(/inf.*/, '1e999'))
-}
-
-const NAN = '\uFFFFNaN'
-const PYTHON_ONLY: Record<string, string> = { NaN: `"${NAN}"`, Infinity: '1e999' }
-
-/** JSON as Python writes and reads it: also `NaN`, `Infinity` and `-Infinity`. */
-function parsePythonJSON(json: string): unknown {
-  try {
-    return JSON.parse(json)
-  } catch {
-    const text = json.replace(/"(?:[^"\\]|\\.)*"|NaN|Infinity/g, (token) => PYTHON_ONLY[token] ?? token)
-    return JSON.parse(text, (_key, value: unknown) => (value === NAN ? Number.NaN : value))
-  }
 }
 
 /**

@@ -298,3 +298,19 @@ export function pythonNumber(value: number): string {
   if (value !== 0 && Math.abs(value) < 1e-4) return value.toExponential().replace(/e-(\d)$/, 'e-0$1')
   return String(value)
 }
+
+const NAN = '\uFFFFNaN'
+const PYTHON_ONLY: Record<string, string> = { NaN: `"${NAN}"`, Infinity: '1e999' }
+
+/** Reads JSON as Python does: also `NaN`, `Infinity` and `-Infinity`. @throws SyntaxError */
+export function parsePythonJSON(json: string): unknown {
+  try {
+    return JSON.parse(json)
+  } catch {
+    const text = json.replace(
+      /"(?:[^"\\]|\\.)*"|(?<![\w.])(?:NaN|Infinity)(?![\w.])/g,
+      (token) => PYTHON_ONLY[token] ?? token,
+    )
+    return JSON.parse(text, (_key, value: unknown) => (value === NAN ? Number.NaN : value))
+  }
+}
