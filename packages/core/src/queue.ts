@@ -4,13 +4,20 @@ import type { FlushResult, QueueOptions, Sink, Span, TraceRecord } from './types
 
 type Item = Span | TraceRecord
 
+interface Job {
+  items: Item[]
+  state: 'writing' | 'written' | 'failed'
+  refused: number
+}
+
 /** A longer timer would fire at once. */
 const LONGEST = 2 ** 31 - 1
 const RETRY_FIRST = 100
 const RETRY_MOST = 5000
 
 /**
- * Spans on their way to one sink: bounded, in order, never two writes at once, and never awaited by the agent.
+ * Spans on their way to one sink: bounded, in order, no more writes at once than the sink wants, and never awaited by
+ * the agent.
  *
  * A write that rejects is tried again with growing pauses while the process lives; meanwhile spans collect up to
  * `size`, then new ones are dropped and counted.
@@ -29,8 +36,8 @@ export class SinkQueue {
   /** Items taken in, and items that are dealt with, since the start. */
   #taken = 0
   #done = 0
-  /** The items that are being written; they stay in the queue until they are acknowledged. */
-  #job: Item[] | undefined
+  /** The batches that are being written, in order; their items stay in the queue until they are acknowledged. */
+  #jobs: Job[] = []
   #timer: ReturnType<typeof timers.set> | undefined
   #failures = 0
   #closed = false
@@ -60,8 +67,9 @@ export class SinkQueue {
   #take(item: Item): void {
     this.#items.push(item)
     this.#taken++
-    if (this.#job !== undefined) return
-    if (this.#timer === undefined) this.#schedule(this.#interval)
+    if (this.#jobs.length > 0) {
+      if (this.#failures === 0 && this.#unassigned() >= this.#batch) this.#run()
+    } else if (this.#timer === undefined) this.#schedule(this.#interval)
     else if (this.#items.length === this.#batch && this.#failures === 0) this.#schedule(0)
   }
 
@@ -70,7 +78,7 @@ export class SinkQueue {
     if (this.#items.length === 0) return
     const until = this.#taken
     const reached = new Promise<void>((resolve) => this.#waiting.push({ until, resolve }))
-    if (this.#job === undefined) this.#schedule(0)
+    if (this.#jobs.length === 0) this.#schedule(0)
     await within(reached, timeout)
   }
 
@@ -110,7 +118,7 @@ export class SinkQueue {
   #discard(): void {
     timers.clear(this.#timer)
     this.#timer = undefined
-    this.#job = undefined
+    this.#jobs = []
     this.#advance(this.#items.length)
   }
 
@@ -122,33 +130,54 @@ export class SinkQueue {
     timers.clear(this.#timer)
     this.#timer = timers.set(() => {
       this.#timer = undefined
-      void this.#run()
+      this.#run()
     }, delay)
     if (retry || !this.#keepAlive) this.#timer.unref?.()
   }
 
-  async #run(): Promise<void> {
-    if (this.#job !== undefined) return
-    while (this.#items.length > 0) {
-      const job = this.#items.slice(0, this.#batch)
-      const spans = job.filter(isSpan)
-      this.#job = job
-      try {
-        const refused = (await this.sink.write(spans, job.filter(isTrace)))?.dropped ?? 0
-        if (this.#job !== job) return
-        this.written += spans.length - refused
-        this.dropped += refused
-        this.#failures = 0
-        this.#advance(job.length)
-      } catch (error) {
-        if (this.#job !== job) return
-        this.#job = undefined
-        this.#log.once(`The sink "${this.sink.name}" cannot write; spans wait and it is tried again.`, error)
-        this.#schedule(Math.min(RETRY_FIRST * 2 ** this.#failures++, RETRY_MOST), true)
-        return this.#settle(Number.POSITIVE_INFINITY)
-      }
+  #unassigned(): number {
+    return this.#jobs.reduce((left, job) => left - job.items.length, this.#items.length)
+  }
+
+  #run(): void {
+    const most = this.sink.concurrency ?? 1
+    while (this.#jobs.length < most && !this.#jobs.some(({ state }) => state === 'failed')) {
+      const left = this.#unassigned()
+      // A batch beside others is a full one, so that a trickle is not written in crumbs.
+      if (left === 0 || (this.#jobs.length > 0 && left < this.#batch)) return
+      const from = this.#items.length - left
+      const job: Job = { items: this.#items.slice(from, from + this.#batch), state: 'writing', refused: 0 }
+      this.#jobs.push(job)
+      void this.#write(job)
     }
-    this.#job = undefined
+  }
+
+  async #write(job: Job): Promise<void> {
+    try {
+      const answer = await this.sink.write(job.items.filter(isSpan), job.items.filter(isTrace))
+      job.refused = answer?.dropped ?? 0
+      job.state = 'written'
+    } catch (error) {
+      job.state = 'failed'
+      this.#log.once(`The sink "${this.sink.name}" cannot write; spans wait and it is tried again.`, error)
+    }
+    if (!this.#jobs.includes(job)) return
+    while (this.#jobs[0]?.state === 'written') this.#acknowledge(this.#jobs[0])
+    const [first] = this.#jobs
+    if (first === undefined || first.state === 'writing') return this.#run()
+    if (this.#jobs.some(({ state }) => state === 'writing')) return
+    // From the one that failed on, all are written again, in order.
+    this.#jobs = []
+    this.#schedule(Math.min(RETRY_FIRST * 2 ** this.#failures++, RETRY_MOST), true)
+    this.#settle(Number.POSITIVE_INFINITY)
+  }
+
+  #acknowledge({ items, refused }: Job): void {
+    this.#jobs.shift()
+    this.written += items.filter(isSpan).length - refused
+    this.dropped += refused
+    this.#failures = 0
+    this.#advance(items.length)
   }
 
   #advance(count: number): void {

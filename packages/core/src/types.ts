@@ -91,13 +91,18 @@ export interface TraceRecord {
 /**
  * Where spans go.
  *
- * `write` gets spans in end order, never two batches at once. It resolves when the batch is safe and may say how
+ * `write` gets spans in end order, one batch at a time unless `concurrency` asks for more. It resolves when the batch is safe and may say how
  * many spans it had to refuse. When it rejects, the batch is kept and tried again later, so a sink never needs a
  * retry of its own, and must not fail a batch because of one bad span. `traces` are those that began or ended
  * since the last batch (an ended trace comes with or after its last span).
  */
 export interface Sink {
   name: string
+  /**
+   * Most batches that are written at once. Above 1, `write` must recognise spans that it had before: when a batch
+   * fails, those after it are written again with it. @default 1
+   */
+  readonly concurrency?: number
   write(
     spans: readonly Span[],
     traces: readonly TraceRecord[],

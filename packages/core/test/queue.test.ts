@@ -81,6 +81,34 @@ describe('a sink', () => {
     expect(Math.max(...sizes)).toBe(10)
   })
 
+  it('gets as many batches at once as it asks for, and all again, in order, from one that fails', async () => {
+    const writes: unknown[][] = []
+    const settle: ((error?: Error) => void)[] = []
+    const sink: Sink = {
+      name: 'wide',
+      concurrency: 2,
+      write(spans) {
+        writes.push(bodies(spans))
+        if (writes.length > 2) return
+        return new Promise((resolve, reject) =>
+          settle.push((error) => (error === undefined ? resolve() : reject(error))),
+        )
+      },
+    }
+    hush()
+    await using running = await withSinks([sink], { queue: { batch: 3, interval: 1 } })
+    await messages(10)
+    await until(() => writes.length === 2)
+    settle[1]?.()
+    await sleep(5)
+    expect(writes).toHaveLength(2)
+    settle[0]?.(new Error('no'))
+    await until(() => writes.length > 5)
+    expect(await running.lightning.flush()).toEqual({ written: 11, dropped: 0 })
+    expect(writes.slice(2, 4)).toEqual(writes.slice(0, 2))
+    expect(writes.slice(2).flat()).toEqual(count(10))
+  })
+
   it('gets a full batch at once, however long the interval', async () => {
     const memory = memorySink()
     await using _ = await withSinks([memory], { queue: { batch: 10, interval: 2 ** 31 - 1 } })
