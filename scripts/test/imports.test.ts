@@ -8,6 +8,7 @@ import { entries, root, type Workspace, workspaces } from '../workspace.ts'
 /** Which of our packages the sources of each may load, where that is not core alone. */
 const mayLoad: Readonly<Record<string, readonly string[]>> = {
   '@agl/core': [],
+  '@agl/train': ['@agl/core', '@agl/store'],
   '@agl/vllm': ['@agl/core', '@agl/openai'],
   // The command loads the others when they are asked for, and names the package to install when one is missing.
   '@agl/cli': [],

@@ -1,0 +1,107 @@
+import { AglError, type AttributeValue, getRewardValue, type Span } from '@agl/core'
+import { type TokenId, toIds } from './attributes.ts'
+import { parseLiteral } from './literal.ts'
+
+/** One model call that a proxy saw, with Python's field names. */
+export interface ProxyTriplet {
+  prompt: { token_ids: TokenId[] }
+  response: { token_ids: TokenId[] }
+  /** A number; what AgentOps or an earlier version recorded is passed on as it is. Null where there is none. */
+  reward: unknown
+  metadata: { response_id: string | null }
+}
+
+interface Item {
+  spanId: string
+  sequenceId: number
+  promptIds: TokenId[]
+  responseIds: TokenId[]
+  responseId: string | null
+}
+
+/**
+ * The model calls that a LiteLLM proxy recorded as triplets: what `LlmProxyTraceToTriplet` of Agent Lightning 0.3 gives.
+ * A reward is for the last call with a lower sequence id that has none yet; clocks are not relied on.
+ *
+ * @throws AglError `value_invalid` where Python's adapter raises: attributes that begin like a reward and are none, spans
+ * of one sequence id of which some have no start time
+ */
+export function toProxyTriplets(spans: readonly Span[]): ProxyTriplet[] {
+  const sorted = inOrder(spans)
+  const items = itemsOf(sorted)
+  const rewards = new Map<string, unknown>()
+  for (const span of sorted) {
+    const reward = getRewardValue(span)
+    if (reward === undefined) continue
+    const item = items.findLast((one) => !rewards.has(one.spanId) && one.sequenceId < span.sequenceId)
+    if (item !== undefined) rewards.set(item.spanId, reward)
+  }
+  return items.map(({ spanId, promptIds, responseIds, responseId }) => ({
+    prompt: { token_ids: promptIds },
+    response: { token_ids: responseIds },
+    reward: rewards.get(spanId) ?? null,
+    metadata: { response_id: responseId },
+  }))
+}
+
+function inOrder(spans: readonly Span[]): Span[] {
+  return spans.toSorted((a, b) => {
+    if (a.sequenceId !== b.sequenceId) return a.sequenceId - b.sequenceId
+    const start: number | null = a.startTime
+    const other: number | null = b.startTime
+    if (start === other) return 0
+    if (start !== null && other !== null) return start - other
+    const message = `Spans of sequence id ${a.sequenceId} cannot be put in order without their start times; give finished spans.`
+    throw new AglError('value_invalid', message)
+  })
+}
+
+function itemsOf(spans: readonly Span[]): Item[] {
+  const items: Item[] = []
+  const seen = new Set<string>()
+  for (const span of spans) {
+    const [promptIds, responseIds] = idsOf(span)
+    if (promptIds.length === 0 || responseIds.length === 0) continue
+    const responseId = responseIdOf(span)
+    // The proxy records a request twice: as it came, and as it went to the server.
+    if (responseId !== null && seen.has(responseId)) continue
+    if (responseId !== null) seen.add(responseId)
+    items.push({ spanId: span.spanId, sequenceId: span.sequenceId, promptIds, responseIds, responseId })
+  }
+  return items
+}
+
+function responseIdOf({ attributes }: Span): string | null {
+  const own = attributes['gen_ai.response.id']
+  const id = isTrue(own) ? own : attributes['llm.hosted_vllm.id']
+  return typeof id === 'string' && id !== '' ? id : null
+}
+
+/** As Python's `bool`, for what an attribute can be. */
+function isTrue(value: AttributeValue | undefined): boolean {
+  return typeof value === 'object' ? value.length > 0 : Boolean(value)
+}
+
+function idsOf({ name, attributes }: Span): [prompt: TokenId[], response: TokenId[]] {
+  if (name === 'raw_gen_ai_request') {
+    const prompt = toIds(read(attributes['llm.hosted_vllm.prompt_token_ids'])) ?? []
+    const answers = read(attributes['llm.hosted_vllm.response_token_ids'])
+    const [answer] = Array.isArray(answers) ? answers : []
+    const response = (Array.isArray(answer) ? toIds(answer) : undefined) ?? []
+    return [prompt, response.length > 0 ? response : idsOfChoice(attributes['llm.hosted_vllm.choices'])]
+  }
+  if (name !== 'litellm_request') return [[], []]
+  const ids = (key: string): TokenId[] => toIds(read(attributes[key])) ?? []
+  return [ids('prompt_token_ids'), ids('response_token_ids')]
+}
+
+function idsOfChoice(value: AttributeValue | undefined): TokenId[] {
+  const choices = read(value)
+  const [choice] = Array.isArray(choices) ? choices : []
+  return (choice instanceof Map ? toIds(choice.get('token_ids')) : undefined) ?? []
+}
+
+/** Lists are recorded as they are, or as the text that Python's `repr` makes of them. */
+function read(value: AttributeValue | undefined): unknown {
+  return typeof value === 'string' ? parseLiteral(value) : value
+}
