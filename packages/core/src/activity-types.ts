@@ -106,6 +106,9 @@ export interface LlmStart extends CommonData {
   name?: string
 }
 
+/** How a call that did not run to its end was cut: consumer stopped reading, or it was aborted. */
+export type Finish = 'cancelled' | 'aborted' | 'abandoned' | 'raw'
+
 export interface LlmData extends CommonData {
   response?: {
     id?: string
@@ -122,8 +125,7 @@ export interface LlmData extends CommonData {
   /** The server's `x-request-id`. */
   requestId?: string
   httpStatus?: number
-  /** How a call that did not run to its end was cut: consumer stopped reading, or it was aborted. */
-  finish?: 'cancelled' | 'aborted' | 'abandoned' | 'raw'
+  finish?: Finish
 }
 
 export interface EmbeddingStart extends CommonData {
@@ -140,6 +142,7 @@ export interface EmbeddingData extends CommonData {
   dimensions?: number
   requestId?: string
   httpStatus?: number
+  finish?: Finish
 }
 
 export interface ToolStart extends CommonData {

@@ -117,7 +117,7 @@ export class OpenActivity<K extends ActivityKind = ActivityKind> implements Acti
   }
 
   abandon(): void {
-    if (this.#kind === 'llm') this.update({ finish: 'abandoned' })
+    if (this.#kind === 'llm' || this.#kind === 'embedding') this.update({ finish: 'abandoned' })
     this.#finish(undefined, new AglError('not_found', 'The activity never ended and was given up.'), true)
   }
 

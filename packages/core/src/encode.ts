@@ -20,18 +20,12 @@ import type { Attributes, AttributeValue, SpanCore, SpanStatus } from './types.t
  * start is copied at the start, since agents go on to change their message lists.
  */
 
-/** Request fields that hold secrets; never recorded, whatever the settings. */
-const SECRET: ReadonlySet<string> = new Set([
-  'api_key',
-  'apiKey',
-  'headers',
-  'extra_headers',
-  'extra_query',
-  'authorization',
-])
+/** Request fields by which servers and proxies take credentials; never recorded, whatever the settings. */
+const SECRET =
+  /^(api_?key|authorization|(extra_)?headers|extra_query|data_sources|fallbacks|litellm_params|user_config)$|password|secret|credential/i
 
 function putRequest(into: Attributes, request: Record<string, unknown>): void {
-  for (const name in request) if (!SECRET.has(name)) put(into, requestKey(name), request[name])
+  for (const name in request) if (!SECRET.test(name)) put(into, requestKey(name), request[name])
 }
 
 /** Adds what JSON calls a value under `key`: nothing for null, text and numbers as they are, the rest as JSON text. */
@@ -180,6 +174,7 @@ export function encodeEnd(
     put(into, 'agl.embedding.dimensions', data.dimensions)
     put(into, 'agl.request_id', data.requestId)
     put(into, 'http.response.status_code', data.httpStatus)
+    put(into, 'agl.finish', data.finish)
   } else if (kind === 'operation') {
     if (options.content && 'output' in data) putNested(into, OPERATION_OUTPUT, data.output)
   } else if (options.content) {

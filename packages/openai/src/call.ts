@@ -3,7 +3,9 @@ import { ChatAccumulator, chatData, type Accumulator } from './chat.ts'
 import { CompletionAccumulator, completionData } from './completions.ts'
 import { embeddingData } from './embeddings.ts'
 import { fields, isFields, text, type Fields } from './guards.ts'
+import { logprobFlags } from './logprobs.ts'
 import { ResponseAccumulator, responseData, responseFailure } from './responses.ts'
+import { TokenReader } from './tokens.ts'
 import { define, watch, type Watcher } from './watch.ts'
 
 export type Operation = 'chat' | 'completion' | 'response' | 'embedding'
@@ -31,10 +33,17 @@ export class Call {
   readonly #began = performance.now()
   #http: { requestId?: string; httpStatus?: number } = {}
 
-  constructor(activity: Activity<'llm'> | Activity<'embedding'>, operation: Operation, log: Logger) {
+  /** @param request the body as it is sent */
+  constructor(
+    activity: Activity<'llm'> | Activity<'embedding'>,
+    operation: Operation,
+    log: Logger,
+    request: Fields,
+  ) {
     this.#activity = activity
     this.#operation = operation
-    this.#readers = 'readers' in activity.start ? [...(activity.start.readers ?? [])] : []
+    const tokens = new TokenReader({ request, warn: (message) => log.once(message) })
+    this.#readers = [tokens, ...('readers' in activity.start ? (activity.start.readers ?? []) : [])]
     this.#log = log
   }
 
@@ -93,7 +102,12 @@ export class Call {
 
   /** Adds what the readers know, and what HTTP told. */
   #complete(data: Data, aborted: boolean): Data {
-    const summary = data.usage === undefined ? { aborted } : { usage: data.usage, aborted }
+    const { usage, choices } = data
+    const summary = {
+      aborted,
+      ...(usage === undefined ? {} : { usage }),
+      ...(choices === undefined ? {} : { choices }),
+    }
     for (const reader of this.#readers) {
       try {
         const tokens = reader.finish(summary)
@@ -102,6 +116,8 @@ export class Call {
         this.#log.once('A reader of answers failed; what it reads of this call is not recorded.', error)
       }
     }
+    const flags = logprobFlags(choices ?? [])
+    if (flags !== undefined) data.attributes = { ...data.attributes, ...flags }
     return Object.assign(data, this.#http)
   }
 

@@ -163,12 +163,13 @@ function open(api: PluginApi, operation: Operation, self: unknown, args: unknown
     const baseURL = baseURLOf(self)
     if (operation === 'embedding') {
       const activity = api.activity('embedding', embeddingStart(body, baseURL))
-      return { call: new Call(activity, operation, api.log), run: (fn) => activity.run(fn), sent: args }
+      return { call: new Call(activity, operation, api.log, body), run: (fn) => activity.run(fn), sent: args }
     }
     const activity = api.activity('llm', START[operation](body, baseURL))
     const extra = isExtensible(args[0]) ? activity.start.extraBody : undefined
-    const sent = extra === undefined ? args : [{ ...body, ...extra }, ...args.slice(1)]
-    return { call: new Call(activity, operation, api.log), run: (fn) => activity.run(fn), sent }
+    const request = extra === undefined ? body : { ...body, ...extra }
+    const sent = extra === undefined ? args : [request, ...args.slice(1)]
+    return { call: new Call(activity, operation, api.log, request), run: (fn) => activity.run(fn), sent }
   } catch (error) {
     api.log.once('A call could not be looked at and goes on untraced.', error)
     return undefined

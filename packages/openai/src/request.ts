@@ -3,16 +3,13 @@ import { defined, fields, isFields, list, text, type Fields } from './guards.ts'
 
 /** Fields that are no settings but content: they are recorded in other places, or not at all. */
 const CONTENT = /^(messages|input|prompt|instructions|tools|functions|stream|suffix|prediction)$/
-/** Fields by which servers and proxies take credentials. */
-const SECRET =
-  /^(api_?key|authorization|(extra_)?headers|data_sources|fallbacks|litellm_params|user_config)$|password|secret|credential/i
 
 /** The request's settings by their wire names, `0`, `false` and `''` included. */
 export function settings(body: Fields): Fields {
   const result: Fields = {}
   for (const key in body) {
     const value = body[key]
-    if (value === undefined || value === null || CONTENT.test(key) || SECRET.test(key)) continue
+    if (value === undefined || value === null || CONTENT.test(key)) continue
     result[key] = value
   }
   return result

@@ -1,3 +1,4 @@
+import type { ModelServerOptions } from '@agl/testkit'
 import { describe, expect, it } from 'vitest'
 import { drain, only, parsed, running, spansOf } from './support.ts'
 
@@ -187,5 +188,23 @@ describe('embeddings', () => {
       expect.objectContaining(expected),
     ])
     expect(JSON.stringify(spans.map(({ attributes }) => attributes))).not.toMatch(/\b0\.\d{3}/)
+  })
+
+  it('end as aborted or raw where their program gives them up or takes the response itself', async () => {
+    const stalls: ModelServerOptions = { faults: [{ stall: 'before-headers' }] }
+    const aborted = await spansOf(
+      '',
+      async ({ client }) => {
+        const signal = AbortSignal.timeout(30)
+        await client.embeddings.create({ model: 'm', input: 'x' }, { signal }).catch(() => undefined)
+      },
+      stalls,
+    )
+    const raw = await spansOf('', async ({ client }) => {
+      const response = await client.embeddings.create({ model: 'm', input: 'x' }).asResponse()
+      await response.text()
+    })
+    expect(only(aborted, 'openai.embedding')['agl.finish']).toBe('aborted')
+    expect(only(raw, 'openai.embedding')['agl.finish']).toBe('raw')
   })
 })

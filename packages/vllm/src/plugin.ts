@@ -1,7 +1,6 @@
 import { definePlugin, type LlmStart, type Plugin } from '@agl/core'
 import { openai } from '@agl/openai'
 import { isLocalServer } from './hosts.ts'
-import { TokenReader } from './tokens.ts'
 
 export interface VllmOptions {
   /** Ask for token ids, which is what training needs. @default true */
@@ -13,10 +12,10 @@ export interface VllmOptions {
 }
 
 /**
- * Asks vLLM servers for token ids and reads them from the answers. Brings `openai()` along.
+ * Asks vLLM servers for token ids; `openai()`, which it brings along, reads them from the answers.
  *
- * Only requests to servers that `match` are changed, by `return_token_ids` and, if asked for, `logprobs`; what the
- * program set itself stays. Ids that a program asked for by itself are read wherever they come from.
+ * Only requests to servers that `match` are changed, by the fields that ask for ids and, if wanted, for log
+ * probabilities; what the program set itself stays.
  */
 export function vllm(options: VllmOptions = {}): Plugin {
   const { tokenIds = true, logprobs = false, match = isLocalServer } = options
@@ -43,30 +42,42 @@ export function vllm(options: VllmOptions = {}): Plugin {
       }
       api.on('llm', {
         start({ data }) {
-          const ours = isOurs(data.baseURL)
-          const asked = data.request['return_token_ids']
-          if (ours) addFields(data, { tokenIds: tokenIds && asked === undefined, logprobs })
-          if (asked === true || (ours && tokenIds && asked === undefined)) {
-            data.readers ??= []
-            data.readers.push(
-              new TokenReader(() => {
-                api.log.once('A server sent token ids that are not lists of integers; they are not recorded.')
-              }),
-            )
+          if (!isOurs(data.baseURL)) return
+          const { operation, request } = data
+          const extra = {
+            ...(tokenIds ? idFields(operation, request) : {}),
+            ...(logprobs ? logprobFields(operation, request) : {}),
           }
+          if (Object.keys(extra).length > 0) data.extraBody = { ...data.extraBody, ...extra }
         },
       })
     },
   })
 }
 
-/** The Responses API has no such fields. */
-function addFields(data: LlmStart, wanted: { tokenIds: boolean; logprobs: boolean }): void {
-  if (data.operation === 'response') return
-  const extra: Record<string, unknown> = {}
-  if (wanted.tokenIds) extra['return_token_ids'] = true
-  if (wanted.logprobs && data.request['logprobs'] === undefined) {
-    extra['logprobs'] = data.operation === 'chat' ? true : 1
+type Fields = Record<string, unknown>
+
+/** What asks for token ids, as far as the program has not decided it. */
+function idFields(operation: LlmStart['operation'], request: Fields): Fields {
+  if (operation === 'response') {
+    // An answer that is made in the background has no raw messages.
+    const possible = request['background'] !== true && request['enable_response_messages'] === undefined
+    return possible ? { enable_response_messages: true } : {}
   }
-  if (Object.keys(extra).length > 0) data.extraBody = { ...data.extraBody, ...extra }
+  // With ids asked for, vLLM leaves the prompt's text out of an echo: the program would get another answer.
+  const echoes = operation === 'completion' && request['echo'] === true
+  return echoes || request['return_token_ids'] !== undefined ? {} : { return_token_ids: true }
+}
+
+const INCLUDE = 'message.output_text.logprobs'
+
+/** What asks for log probabilities, as far as the program has not decided it. */
+function logprobFields(operation: LlmStart['operation'], request: Fields): Fields {
+  if (operation === 'response') {
+    const { include } = request
+    if (include === undefined) return { include: [INCLUDE] }
+    return Array.isArray(include) && !include.includes(INCLUDE) ? { include: [...include, INCLUDE] } : {}
+  }
+  if (request['logprobs'] !== undefined) return {}
+  return { logprobs: operation === 'chat' ? true : 1 }
 }

@@ -327,8 +327,9 @@ describe('token ids of completions', () => {
   })
 
   it('are those of the output alone with echo, and may be none', async () => {
+    const asked = { model: 'm', prompt: 'six', echo: true, logprobs: 1, return_token_ids: true }
     const { result, spans } = await run({ reply: () => 'forty' }, async ({ client }) => [
-      await client.completions.create({ model: 'm', prompt: 'six', echo: true, logprobs: 1 }),
+      await client.completions.create(asked),
     ])
     expect(tokens(spans[0])).toEqual({
       prompt_token_ids: sent(result, 'prompt_token_ids', 0),

@@ -21,11 +21,24 @@ describe('the request', () => {
     ])
   })
 
-  it('leaves the Responses API and embeddings alone, byte by byte', async () => {
-    const program = async (client: OpenAI): Promise<true> => {
+  it('asks the Responses API for its raw messages, unless it answers in the background', async () => {
+    const { bodies } = await run({}, async ({ client }) => {
       await client.responses.create({ model: 'm', input: 'q' })
+      await client.responses.create({ model: 'm', input: 'q', background: true })
+      const body = { model: 'm', input: 'q', enable_response_messages: false }
+      return client.responses.create(body)
+    })
+    expect(bodies).toEqual([
+      { model: 'm', input: 'q', enable_response_messages: true },
+      { model: 'm', input: 'q', background: true },
+      { model: 'm', input: 'q', enable_response_messages: false },
+    ])
+  })
+
+  it('leaves embeddings alone, and completions that repeat the prompt, byte by byte', async () => {
+    const program = async (client: OpenAI): Promise<void> => {
       await client.embeddings.create({ model: 'm', input: 'q' })
-      return true
+      await client.completions.create({ model: 'm', prompt: 'q', echo: true })
     }
     await using server = await startModelServer({ flavor: 'vllm' })
     await program(new OpenAI({ apiKey: 'k', baseURL: server.baseURL }))
@@ -47,18 +60,26 @@ describe('the request', () => {
         await client.chat.completions.create({ ...ask, logprobs: true, top_logprobs: 3 })
         await client.completions.create(completion)
         await client.completions.create({ ...completion, logprobs: 0 })
+        await client.responses.create({ model: 'm', input: 'q' })
+        await client.responses.create({ model: 'm', input: 'q', include: ['reasoning.encrypted_content'] })
+        await client.responses.create({ model: 'm', input: 'q', include: ['message.output_text.logprobs'] })
         const body = { ...ask, return_token_ids: false }
         return client.chat.completions.create(body)
       },
       { logprobs: true },
     )
     const ids = { return_token_ids: true }
+    const response = { model: 'm', input: 'q', enable_response_messages: true }
+    const logprobs = 'message.output_text.logprobs'
     expect(bodies).toEqual([
       { ...ask, ...ids, logprobs: true },
       { ...ask, ...ids, logprobs: false },
       { ...ask, ...ids, logprobs: true, top_logprobs: 3 },
       { ...completion, ...ids, logprobs: 1 },
       { ...completion, ...ids, logprobs: 0 },
+      { ...response, include: [logprobs] },
+      { ...response, include: ['reasoning.encrypted_content', logprobs] },
+      { ...response, include: [logprobs] },
       { ...ask, return_token_ids: false, logprobs: true },
     ])
   })

@@ -59,7 +59,8 @@ export function sent(chunks: readonly unknown[], key: string, index?: number): n
 export function tokens(span: Span | undefined): Record<string, unknown> {
   const found: Record<string, unknown> = {}
   for (const [key, value] of Object.entries(span?.attributes ?? {})) {
-    if (/token_ids$|^agl\.tokens\./.test(key)) found[key] = value instanceof Int32Array ? [...value] : value
+    if (/(^|\.)(prompt|response)_token_ids$|^agl\.tokens\./.test(key))
+      found[key] = value instanceof Int32Array ? [...value] : value
   }
   return found
 }
