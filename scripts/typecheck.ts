@@ -9,6 +9,7 @@ const folders = [
   '.',
   ...workspaces(['packages', 'templates', 'examples']).map(({ folder }) => folder),
   'bench',
+  'interop',
 ]
   .filter((folder) => existsSync(join(root, folder, 'tsconfig.json')))
   .filter((folder) => only.length === 0 || only.some((name) => folder.endsWith(name)))
