@@ -1,47 +1,126 @@
 import { AglError, type Span, type SpanJSON, spanFromJSON } from '@agl/core'
-import { type NewRollout, type Transport, now } from './engine.ts'
-import { Pace, pipeline, steps } from './pace.ts'
-import { selectRollouts, selectSpans } from './query.ts'
-import { portions } from './row.ts'
+import {
+  type Arguments,
+  type Operation,
+  type Result,
+  type Transport,
+  type Turn,
+  newId,
+  now,
+} from './engine.ts'
+import { isFinished, isQueued } from './lifecycle.ts'
+import { Pace, STEP, pipeline, steps } from './pace.ts'
+import {
+  selectAttempts,
+  selectOne,
+  selectResources,
+  selectRollouts,
+  selectSpans,
+  selectWorkers,
+} from './query.ts'
+import {
+  attemptUpdate,
+  heartbeatStats,
+  namedResources,
+  newRollout,
+  rolloutUpdate,
+  seconds,
+  startedRollout,
+  text,
+  worker,
+} from './requests.ts'
+import type { NamedResourcesInput, ResourcesUpdate } from './resources.ts'
+import { type Portion, portions } from './row.ts'
+import type { Store, StoreOptions } from './store.ts'
 import type {
   AddSpansOptions,
   AddedSpans,
   Attempt,
+  AttemptQuery,
   AttemptUpdate,
   AttemptedRollout,
+  DequeueOptions,
+  EnqueueRollout,
   Page,
+  ResourcesQuery,
   Rollout,
   RolloutQuery,
+  RolloutUpdate,
   SpanQuery,
+  StartAttempt,
   StartRollout,
-  Store,
   StoreStatistics,
+  WaitOptions,
+  Worker,
+  WorkerQuery,
+  WorkerUpdate,
 } from './types.ts'
+import { WaitingRoom } from './waiting.ts'
 
-/** A store on this machine: checks what comes in, and takes large work to the engine step by step. */
+/** Milliseconds between two looks of one who waits, however small `watchdogInterval` is. */
+const SHORTEST_TICK = 50
+
+/** A store that has an engine: checks what comes in, takes large work to the engine step by step, and lets callers wait. */
 export class LocalStore implements Store {
   readonly url: string
   readonly transport: Transport
   readonly #opened = now()
   readonly #running = new Set<Promise<unknown>>()
+  readonly #waiting = new WaitingRoom()
+  readonly #watchdogInterval: number
+  readonly #ending = new AbortController()
+  #watched = -Infinity
+  #polling = false
   #closing: Promise<void> | undefined
 
-  constructor(url: string, transport: Transport) {
+  constructor(url: string, transport: Transport, { watchdogInterval = 10 }: StoreOptions = {}) {
     this.url = url
     this.transport = transport
+    this.#watchdogInterval = seconds('watchdogInterval', watchdogInterval) * 1000
+    transport.listen?.((news) => {
+      if ('queued' in news) this.#waiting.queued(news.queued)
+      else this.#waiting.finished(news.finished)
+    })
+  }
+
+  enqueueRollouts(requests: readonly EnqueueRollout[]): Promise<Rollout[]> {
+    return this.#run(async () => {
+      const rollouts: Rollout[] = []
+      for (const step of steps(requests.map((request) => newRollout(request)))) {
+        rollouts.push(...(await this.#call('enqueueRollouts', step)))
+        this.#waiting.queued(step.length)
+      }
+      return rollouts
+    })
+  }
+
+  dequeueRollouts(options: DequeueOptions = {}): Promise<AttemptedRollout[]> {
+    return this.#run(async () => {
+      const { limit = 1, signal } = options
+      if (!Number.isSafeInteger(limit)) throw invalidLimit(limit)
+      const workerId = worker(options.workerId)
+      const deadline = performance.now() + seconds('timeout', options.timeout ?? 0) * 1000
+      return this.#waiting.take(async (waiter) => {
+        for (;;) {
+          const taken = await this.#call('dequeueRollouts', limit, workerId)
+          const left = deadline - performance.now()
+          if (taken.length > 0 || left <= 0 || this.#isOver(signal)) return taken
+          this.#poll()
+          await waiter.wait(Math.min(left, this.#tick), signal, this.#ending.signal)
+        }
+      })
+    })
   }
 
   startRollout(request: StartRollout = {}): Promise<AttemptedRollout> {
-    return this.#run(async () => this.transport.call('startRollout', newRollout(request)))
+    return this.#run(async () => this.#call('startRollout', startedRollout(request)))
   }
 
-  updateAttempt(rolloutId: string, attemptId: string, update: AttemptUpdate): Promise<Attempt> {
+  updateRollout(rolloutId: string, update: RolloutUpdate): Promise<Rollout> {
     return this.#run(async () => {
-      const metadata = update.metadata && JSON.parse(toJSON('metadata', update.metadata))
-      return this.transport.call('updateAttempt', rolloutId, attemptId, {
-        ...update,
-        ...(metadata && { metadata }),
-      })
+      const rollout = await this.#call('updateRollout', rolloutId, rolloutUpdate(update))
+      if (update.status !== undefined) this.#turned([rollout])
+      return rollout
     })
   }
 
@@ -53,24 +132,89 @@ export class LocalStore implements Store {
   queryRollouts(query: RolloutQuery = {}): Promise<Page<Rollout>> {
     return this.#run(async () => {
       const selection = selectRollouts(query)
-      const { total, ids } = await this.transport.call('findRollouts', selection)
+      const { total, ids } = await this.#call('findRollouts', selection)
       const items: Rollout[] = []
       for (const step of steps(ids)) items.push(...(await this.transport.call('readRollouts', step)))
       return { items, limit: selection.limit, offset: selection.offset, total }
     })
   }
 
+  waitForRollouts(rolloutIds: readonly string[], options: WaitOptions = {}): Promise<Rollout[]> {
+    return this.#run(async () => {
+      const { timeout = null, signal } = options
+      const deadline = performance.now() + (timeout === null ? Infinity : seconds('timeout', timeout) * 1000)
+      const open = new Set(rolloutIds)
+      await this.#waiting.watch(open, async (waiter) => {
+        for (;;) {
+          const asked = [...open]
+          const statuses = await this.#call('readStatuses', asked)
+          asked.forEach((id, index) => {
+            const status = statuses[index] ?? null
+            if (status === null || isFinished(status)) open.delete(id)
+          })
+          const left = deadline - performance.now()
+          if (open.size === 0 || left <= 0 || this.#isOver(signal)) return
+          const { poll = Infinity } = this.transport
+          const tick = Math.min(this.#tick, poll * Math.ceil(open.size / 100))
+          await waiter.wait(Math.min(left, tick), signal, this.#ending.signal)
+        }
+      })
+      const found = await this.#finished(rolloutIds.filter((id) => !open.has(id)))
+      return rolloutIds.flatMap((id) => found.get(id) ?? [])
+    })
+  }
+
+  async #finished(rolloutIds: readonly string[]): Promise<Map<string, Rollout>> {
+    const selection = selectRollouts({ rolloutIdIn: rolloutIds })
+    const { ids } = await this.transport.call('findRollouts', selection)
+    const found = new Map<string, Rollout>()
+    for (const step of steps(ids)) {
+      for (const { attempt: _, ...rollout } of await this.transport.call('readRollouts', step)) {
+        if (isFinished(rollout.status)) found.set(rollout.rolloutId, rollout)
+      }
+    }
+    return found
+  }
+
+  startAttempt(rolloutId: string, options: StartAttempt = {}): Promise<AttemptedRollout> {
+    return this.#run(async () => {
+      const attemptId = text('attemptId', options.attemptId ?? newId('at'))
+      return this.#call('startAttempt', rolloutId, attemptId, worker(options.workerId))
+    })
+  }
+
+  updateAttempt(rolloutId: string, attemptId: string, update: AttemptUpdate): Promise<Attempt> {
+    return this.#run(async () => {
+      const { attempt, turn } = await this.#call('updateAttempt', rolloutId, attemptId, attemptUpdate(update))
+      if (turn !== undefined) this.#turned([turn])
+      return attempt
+    })
+  }
+
+  queryAttempts(rolloutId: string, query: AttemptQuery = {}): Promise<Page<Attempt>> {
+    return this.#run(async () => {
+      const selection = selectAttempts(rolloutId, query)
+      return { ...page(selection), ...(await this.#call('listAttempts', selection)) }
+    })
+  }
+
+  async getLatestAttempt(rolloutId: string): Promise<Attempt | undefined> {
+    const { items } = await this.queryAttempts(rolloutId, { sortOrder: 'desc', limit: 1 })
+    return items[0]
+  }
+
   addSpans(spans: readonly Span[], options: AddSpansOptions = {}): Promise<AddedSpans> {
     return this.#run(async () => {
       const sum: AddedSpans = { added: 0, duplicates: 0, refused: [] }
-      await pipeline(portions(spans, options), async ({ accepted, refused }) => {
+      const add = async ({ accepted, refused }: Portion): Promise<void> => {
         sum.refused.push(...refused)
         if (accepted.length === 0) return
         const result = await this.transport.call('addSpans', accepted, options)
         sum.added += result.added
         sum.duplicates += result.duplicates
         sum.refused.push(...result.refused)
-      })
+      }
+      await pipeline(portions(spans, options), add, this.transport.ordered)
       return sum
     })
   }
@@ -78,33 +222,91 @@ export class LocalStore implements Store {
   querySpans(query: SpanQuery): Promise<Page<Span>> {
     return this.#run(async () => {
       const selection = selectSpans(query)
-      const { total, ids } = await this.transport.call('findSpans', selection)
+      const { total, ids } = await this.#call('findSpans', selection)
       const items: Span[] = []
       const pace = new Pace()
       for (const step of steps(ids)) {
-        for (const text of await this.transport.call('readSpans', step)) {
-          items.push(parse(text))
+        for (const json of await this.transport.call('readSpans', step)) {
+          items.push(parse(json))
           await pace.rest()
         }
       }
-      return { items, limit: selection.limit, offset: selection.offset, total }
+      return { ...page(selection), items, total }
     })
   }
 
   nextSequenceIds(requests: readonly { rolloutId: string; attemptId: string }[]): Promise<number[]> {
-    const rolloutIds = requests.map(({ rolloutId }) => rolloutId)
-    return this.#run(async () => this.transport.call('nextSequenceIds', rolloutIds))
+    return this.#run(async () => {
+      const rolloutIds = requests.map(({ rolloutId }) => text('rolloutId', rolloutId, true))
+      return this.transport.call('nextSequenceIds', rolloutIds)
+    })
+  }
+
+  addResources(resources: NamedResourcesInput): Promise<ResourcesUpdate> {
+    return this.updateResources(newId('rs'), resources)
+  }
+
+  updateResources(resourcesId: string, resources: NamedResourcesInput): Promise<ResourcesUpdate> {
+    return this.#run(async () =>
+      this.transport.call('putResources', text('resourcesId', resourcesId), namedResources(resources)),
+    )
+  }
+
+  getResources(resourcesId: string): Promise<ResourcesUpdate | undefined> {
+    return this.#run(async () => {
+      const { items } = await this.transport.call('listResources', selectOne('resourcesId', resourcesId))
+      return items[0]
+    })
+  }
+
+  latestResources(): Promise<ResourcesUpdate | undefined> {
+    return this.#run(async () => this.transport.call('latestResources'))
+  }
+
+  queryResources(query: ResourcesQuery = {}): Promise<Page<ResourcesUpdate>> {
+    return this.#run(async () => {
+      const selection = selectResources(query)
+      return { ...page(selection), ...(await this.transport.call('listResources', selection)) }
+    })
+  }
+
+  updateWorker(workerId: string, update: WorkerUpdate = {}): Promise<Worker> {
+    return this.#run(async () =>
+      this.transport.call('updateWorker', text('workerId', workerId), heartbeatStats(update)),
+    )
+  }
+
+  getWorker(workerId: string): Promise<Worker | undefined> {
+    return this.#run(async () => {
+      const { items } = await this.transport.call('listWorkers', selectOne('workerId', workerId))
+      return items[0]
+    })
+  }
+
+  queryWorkers(query: WorkerQuery = {}): Promise<Page<Worker>> {
+    return this.#run(async () => {
+      const selection = selectWorkers(query)
+      return { ...page(selection), ...(await this.#call('listWorkers', selection)) }
+    })
   }
 
   statistics(): Promise<StoreStatistics> {
     return this.#run(async () => {
-      const { rollouts, attempts, spans } = await this.transport.call('count')
-      const uptime = now() - this.#opened
-      return { name: this.url, totalRollouts: rollouts, totalAttempts: attempts, totalSpans: spans, uptime }
+      const { rollouts, attempts, spans, resources, workers } = await this.transport.call('count')
+      return {
+        name: this.url,
+        totalRollouts: rollouts,
+        totalAttempts: attempts,
+        totalSpans: spans,
+        totalResources: resources,
+        totalWorkers: workers,
+        uptime: now() - this.#opened,
+      }
     })
   }
 
   close(): Promise<void> {
+    this.#ending.abort()
     return (this.#closing ??= Promise.allSettled(this.#running).then(() => this.transport.close()))
   }
 
@@ -119,44 +321,73 @@ export class LocalStore implements Store {
     this.#running.add(running)
     return running
   }
+
+  /** Looks for ailing attempts first, where that is due. */
+  async #call<Op extends Operation>(operation: Op, ...args: Arguments<Op>): Promise<Result<Op>> {
+    const watching = this.#watch()
+    // Where calls are done in order, waiting here would let a later one overtake this.
+    if (!this.transport.ordered) await watching
+    return this.transport.call(operation, ...args)
+  }
+
+  async #watch(): Promise<void> {
+    if (performance.now() - this.#watched < this.#watchdogInterval) return
+    this.#watched = performance.now()
+    try {
+      this.#turned(await this.transport.call('watch'))
+    } catch {
+      // Whoever asked for something hears of the store's trouble by that.
+    }
+  }
+
+  /** Tells those who wait here; those elsewhere hear of it by the backend, or look by themselves. */
+  #turned(turns: readonly Turn[]): void {
+    this.#waiting.queued(turns.filter(({ status }) => isQueued(status)).length)
+    this.#waiting.finished(turns.filter(({ status }) => isFinished(status)).map(({ rolloutId }) => rolloutId))
+  }
+
+  /** Milliseconds after which one who waits looks again, and thereby for ailing attempts. */
+  get #tick(): number {
+    return Math.max(this.#watchdogInterval, SHORTEST_TICK)
+  }
+
+  #isOver(signal: AbortSignal | undefined): boolean {
+    return signal?.aborted === true || this.#ending.signal.aborted
+  }
+
+  /** Looks into the queue for all who wait to take from it, as long as there are any. */
+  #poll(): void {
+    const { poll } = this.transport
+    if (this.#polling || poll === undefined) return
+    this.#polling = true
+    const look = async (): Promise<void> => {
+      if (this.#waiting.takers === 0) {
+        this.#polling = false
+        return
+      }
+      try {
+        this.#waiting.queued(await this.transport.call('countQueued', STEP))
+      } finally {
+        setTimeout(() => void look().catch(() => undefined), this.transport.poll)
+      }
+    }
+    setTimeout(() => void look().catch(() => undefined), poll)
+  }
+}
+
+function page({ limit, offset }: { limit: number; offset: number }): { limit: number; offset: number } {
+  return { limit, offset }
 }
 
 function closed(url: string): AglError {
   return new AglError('store_unavailable', `The store "${url}" is closed; open it again with openStore().`)
 }
 
-/** What an engine needs to start a rollout, from what a caller gave. */
-export function newRollout(request: StartRollout): NewRollout {
-  return {
-    rolloutId: request.rolloutId ?? newId('ro', 12),
-    attemptId: request.attemptId ?? newId('at', 8),
-    input: toJSON('input', request.input ?? null),
-    metadata: toJSON('metadata', request.metadata ?? {}),
-    mode: request.mode ?? null,
-    resourcesId: request.resourcesId ?? null,
-    startTime: request.startTime ?? now(),
-    status: request.status ?? 'preparing',
-  }
+function invalidLimit(limit: number): AglError {
+  return new AglError('value_invalid', `The limit ${limit} is not possible; give a whole number.`)
 }
 
-function parse(text: string): Span {
-  const json: SpanJSON = JSON.parse(text)
-  return spanFromJSON(json)
-}
-
-function toJSON(name: string, value: unknown): string {
-  try {
-    const text = JSON.stringify(value)
-    if (typeof text === 'string') return text
-    throw new TypeError(`a ${typeof value} has no JSON`)
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
-    const message = `The rollout's ${name} cannot be kept as JSON (${reason}); give it as plain data.`
-    throw new AglError('value_unserializable', message, { cause })
-  }
-}
-
-/** Ids look as Agent Lightning's do: a prefix and random hex digits. */
-function newId(prefix: string, digits: number): string {
-  return `${prefix}-${crypto.randomUUID().replaceAll('-', '').slice(-digits)}`
+function parse(json: string): Span {
+  const span: SpanJSON = JSON.parse(json)
+  return spanFromJSON(span)
 }

@@ -1,16 +1,40 @@
-import { AglError, type Span } from '@agl/core'
+import type { Span } from '@agl/core'
 import {
-  DEFAULT_CONFIG,
+  type Counts,
   type Engine,
   type Found,
+  type Listed,
   type NewRollout,
-  type Result,
+  type StartedRollout,
   type Transport,
-  isFinished,
+  type Turn,
+  impliedRollout,
+  missing,
+  newId,
   now,
-  rolloutStatus,
 } from './engine.ts'
-import type { Condition, RolloutSelection, Selection, SpanSelection } from './query.ts'
+import {
+  type WorkerChange,
+  ailment,
+  heardFrom,
+  isLimited,
+  isQueued,
+  newAttempt,
+  newWorker,
+  updatedAttempt,
+  updatedRollout,
+  workerAfter,
+  workerAfterDequeue,
+} from './lifecycle.ts'
+import { arrange, matches } from './memory-query.ts'
+import type {
+  AttemptSelection,
+  ResourcesSelection,
+  RolloutSelection,
+  SpanSelection,
+  WorkerSelection,
+} from './query.ts'
+import type { NamedResources, ResourcesUpdate } from './resources.ts'
 import { type SpanRow, toRow } from './row.ts'
 import type {
   AddSpansOptions,
@@ -19,6 +43,9 @@ import type {
   AttemptUpdate,
   AttemptedRollout,
   Rollout,
+  RolloutStatus,
+  RolloutUpdate,
+  Worker,
 } from './types.ts'
 
 /** One rollout with what belongs to it. `attempts` is in order of their sequence ids, `spans` in order of arrival. */
@@ -33,45 +60,101 @@ interface Entry {
 class MemoryEngine implements Engine {
   readonly #entries = new Map<string, Entry>()
   readonly #order: Entry[] = []
+  /** What waits, the longest waiting first. One that has another status by then is passed over. */
+  readonly #queue = new Set<Entry>()
+  /** Those that the watchdog looks after. */
+  readonly #limited = new Set<Entry>()
   readonly #spans: SpanRow[] = []
   readonly #sequences = new Map<string, number>()
+  readonly #resources = new Map<string, ResourcesUpdate>()
+  #latestResources: string | undefined
+  readonly #workers = new Map<string, Worker>()
 
-  startRollout(request: NewRollout): AttemptedRollout {
-    const { rolloutId, attemptId, startTime, status } = request
-    const entry = this.#entries.get(rolloutId) ?? this.#insert(request)
-    let attempt = entry.attempts.find((known) => known.attemptId === attemptId)
-    if (attempt === undefined) {
-      const sequenceId = entry.attempts.length + 1
-      const empty = { endTime: null, workerId: null, lastHeartbeatTime: null, metadata: {} }
-      attempt = { rolloutId, attemptId, sequenceId, startTime, status, ...empty }
-      entry.attempts.push(attempt)
-      entry.rollout.status = status
-    }
-    return structuredClone({ ...entry.rollout, attempt })
+  enqueueRollouts(requests: readonly NewRollout[]): Rollout[] {
+    return requests.map((request) => structuredClone(this.#insert(request, 'queuing', now()).rollout))
   }
 
-  updateAttempt(rolloutId: string, attemptId: string, update: AttemptUpdate): Attempt {
+  dequeueRollouts(limit: number, workerId: string | null): AttemptedRollout[] {
+    const taken: AttemptedRollout[] = []
+    for (const entry of this.#queue) {
+      if (taken.length >= limit) break
+      this.#queue.delete(entry)
+      if (isQueued(entry.rollout.status)) taken.push(this.#attempt(entry, newId('at'), workerId))
+    }
+    const known = workerId === null ? undefined : this.#workers.get(workerId)
+    this.#note(workerAfterDequeue(workerId, taken.at(-1)?.attempt, known, now()))
+    return taken
+  }
+
+  countQueued(limit: number): number {
+    return Math.min(this.#queue.size, limit)
+  }
+
+  startRollout(request: StartedRollout): AttemptedRollout {
+    const { rolloutId, attemptId, workerId, startTime = now(), status } = request
+    const entry = this.#entries.get(rolloutId) ?? this.#insert(request, status, startTime)
+    const known = findAttempt(entry, attemptId)
+    if (known !== undefined) return structuredClone({ ...entry.rollout, attempt: known })
+    const started = this.#attempt(entry, attemptId, workerId, startTime, status)
+    this.#note(workerAfter(started.attempt, now()))
+    return started
+  }
+
+  startAttempt(rolloutId: string, attemptId: string, workerId: string | null): AttemptedRollout {
+    const entry = this.#entries.get(rolloutId)
+    if (entry === undefined) throw missing(rolloutId)
+    const started = this.#attempt(entry, attemptId, workerId)
+    this.#note(workerAfter(started.attempt, now()))
+    return started
+  }
+
+  updateRollout(rolloutId: string, update: RolloutUpdate): Rollout {
+    const entry = this.#entries.get(rolloutId)
+    if (entry === undefined) throw missing(rolloutId)
+    const rollout = updatedRollout(entry.rollout, structuredClone(update), now())
+    this.#save(entry, rollout, update.status !== undefined)
+    return structuredClone(rollout)
+  }
+
+  updateAttempt(
+    rolloutId: string,
+    attemptId: string,
+    update: AttemptUpdate,
+  ): { attempt: Attempt; turn: Turn | undefined } {
     const entry = this.#entries.get(rolloutId)
     const attempt = attemptId === 'latest' ? entry?.attempts.at(-1) : entry && findAttempt(entry, attemptId)
     if (entry === undefined || attempt === undefined) throw missing(rolloutId, attemptId)
-    const { endTime = now(), ...changes } = update
-    Object.assign(attempt, structuredClone(changes))
-    if (update.status !== undefined) {
-      const status = rolloutStatus(update.status)
-      if (isFinished(update.status)) attempt.endTime = endTime
-      if (attempt === entry.attempts.at(-1)) {
-        entry.rollout.status = status
-        if (isFinished(status)) entry.rollout.endTime = endTime
-      }
+    const isLatest = attempt === entry.attempts.at(-1)
+    const change = updatedAttempt(entry.rollout, attempt, isLatest, structuredClone(update), now())
+    entry.attempts[attempt.sequenceId - 1] = change.attempt
+    if (change.rollout !== undefined) this.#save(entry, change.rollout, true)
+    this.#note(change.worker)
+    const turn = change.rollout && { rolloutId, status: change.rollout.status }
+    return { attempt: structuredClone(change.attempt), turn }
+  }
+
+  watch(): Turn[] {
+    const turns: Turn[] = []
+    for (const { rollout, attempts } of this.#limited) {
+      const attempt = attempts.at(-1)
+      const status = attempt && ailment(attempt, rollout.config, now())
+      if (attempt === undefined || status === undefined) continue
+      const { turn } = this.updateAttempt(rollout.rolloutId, attempt.attemptId, { status })
+      if (turn !== undefined) turns.push(turn)
     }
-    return structuredClone(attempt)
+    return turns
+  }
+
+  readStatuses(rolloutIds: readonly string[]): (RolloutStatus | null)[] {
+    return rolloutIds.map((rolloutId) => this.#entries.get(rolloutId)?.rollout.status ?? null)
   }
 
   findRollouts(selection: RolloutSelection): Found {
     const found = this.#order.flatMap(({ rollout }, id) =>
       matches(rollout, selection) ? [{ id, item: rollout }] : [],
     )
-    return arrange(found, selection)
+    const { total, items } = arrange(found, ({ item }) => item, selection)
+    return { total, ids: items.map(({ id }) => id) }
   }
 
   readRollouts(ids: readonly number[]): Rollout[] {
@@ -80,6 +163,11 @@ class MemoryEngine implements Engine {
       const attempt = entry?.attempts.at(-1)
       return entry === undefined ? [] : [structuredClone({ ...entry.rollout, ...(attempt && { attempt }) })]
     })
+  }
+
+  listAttempts(selection: AttemptSelection): Listed<Attempt> {
+    const attempts = this.#entries.get(selection.rolloutId)?.attempts ?? []
+    return structuredClone(arrange([...attempts], (attempt) => attempt, selection))
   }
 
   addSpans(spans: readonly Span[], options: AddSpansOptions): AddedSpans {
@@ -91,19 +179,15 @@ class MemoryEngine implements Engine {
   #addSpan(span: Span, options: AddSpansOptions, result: AddedSpans): void {
     const { rolloutId, attemptId, spanId } = span
     const known = this.#entries.get(rolloutId)
-    if (
-      options.createMissing !== true &&
-      (known === undefined || findAttempt(known, attemptId) === undefined)
-    ) {
-      throw missing(rolloutId, attemptId)
-    }
+    const missed = known === undefined || findAttempt(known, attemptId) === undefined
+    if (missed && options.createMissing !== true) throw missing(rolloutId, attemptId)
     const key = `${attemptId}\0${spanId}`
     if (known?.spanKeys.has(key) === true) {
       result.duplicates++
       return
     }
     const last = this.#sequences.get(rolloutId) ?? 0
-    const sequenceId = options.keepSequenceIds === true ? span.sequenceId : last + 1
+    const sequenceId = options.keepSequenceIds === true && span.sequenceId >= 0 ? span.sequenceId : last + 1
     let row: SpanRow
     try {
       row = toRow(span, sequenceId)
@@ -111,34 +195,24 @@ class MemoryEngine implements Engine {
       result.refused.push({ spanId, reason: String(error) })
       return
     }
-    const entry = this.#touch(span)
+    const entry = this.#hear(span)
     entry.spanKeys.add(key)
     entry.spans.push(this.#spans.push(row) - 1)
     this.#sequences.set(rolloutId, Math.max(last, sequenceId))
     result.added++
   }
 
-  #touch({ rolloutId, attemptId, startTime }: Span): Entry {
-    const implied = {
-      rolloutId,
-      attemptId,
-      startTime,
-      status: 'running',
-      input: 'null',
-      metadata: '{}',
-    } as const
+  #hear({ rolloutId, attemptId, startTime }: Span): Entry {
     const known = this.#entries.get(rolloutId)
     if (known === undefined || findAttempt(known, attemptId) === undefined) {
-      this.startRollout({ ...implied, mode: null, resourcesId: null })
+      this.startRollout(impliedRollout(rolloutId, attemptId, startTime))
     }
     const entry = this.#entries.get(rolloutId)
     const attempt = entry && findAttempt(entry, attemptId)
     if (entry === undefined || attempt === undefined) throw missing(rolloutId, attemptId)
-    attempt.lastHeartbeatTime = now()
-    if (attempt.status === 'preparing' || attempt.status === 'unresponsive') attempt.status = 'running'
-    const { rollout } = entry
-    const waits = rollout.status === 'preparing' || rollout.status === 'requeuing'
-    if (waits && attempt === entry.attempts.at(-1)) rollout.status = 'running'
+    const change = heardFrom(entry.rollout, attempt, attempt === entry.attempts.at(-1), now())
+    entry.attempts[attempt.sequenceId - 1] = change.attempt
+    if (change.rollout !== undefined) this.#save(entry, change.rollout, true)
     return entry
   }
 
@@ -152,7 +226,8 @@ class MemoryEngine implements Engine {
       if (item === undefined || (attemptId !== undefined && item.attemptId !== attemptId)) continue
       if (matches(item, selection)) found.push({ id, item })
     }
-    return arrange(found, selection)
+    const { total, items } = arrange(found, ({ item }) => item, selection)
+    return { total, ids: items.map(({ id }) => id) }
   }
 
   readSpans(ids: readonly number[]): string[] {
@@ -167,39 +242,110 @@ class MemoryEngine implements Engine {
     })
   }
 
-  count(): Result<'count'> {
-    const attempts = this.#order.reduce((sum, entry) => sum + entry.attempts.length, 0)
-    return { rollouts: this.#order.length, attempts, spans: this.#spans.length }
+  putResources(resourcesId: string, resources: NamedResources): ResourcesUpdate {
+    const updateTime = now()
+    const known = this.#resources.get(resourcesId)
+    const { createTime = updateTime, version = 0 } = known ?? {}
+    const update = { resourcesId, createTime, updateTime, version: version + 1, resources }
+    this.#resources.set(resourcesId, structuredClone(update))
+    this.#latestResources = resourcesId
+    return update
+  }
+
+  latestResources(): ResourcesUpdate | undefined {
+    const latest = this.#latestResources
+    return latest === undefined ? undefined : structuredClone(this.#resources.get(latest))
+  }
+
+  listResources(selection: ResourcesSelection): Listed<ResourcesUpdate> {
+    const found = [...this.#resources.values()].filter((update) => matches(update, selection))
+    return structuredClone(arrange(found, (update) => update, selection))
+  }
+
+  updateWorker(workerId: string, heartbeatStats: Worker['heartbeatStats'] | undefined): Worker {
+    const stats = heartbeatStats === undefined ? {} : { heartbeatStats: structuredClone(heartbeatStats) }
+    this.#note({ workerId, lastHeartbeatTime: now(), ...stats })
+    return structuredClone(this.#workers.get(workerId) ?? newWorker(workerId))
+  }
+
+  listWorkers(selection: WorkerSelection): Listed<Worker> {
+    const found = [...this.#workers.values()].filter((worker) => matches(worker, selection))
+    return structuredClone(arrange(found, (worker) => worker, selection))
+  }
+
+  count(): Counts {
+    return {
+      rollouts: this.#order.length,
+      attempts: this.#order.reduce((sum, entry) => sum + entry.attempts.length, 0),
+      spans: this.#spans.length,
+      resources: this.#resources.size,
+      workers: this.#workers.size,
+    }
   }
 
   close(): void {
-    this.#entries.clear()
+    for (const kept of [this.#entries, this.#queue, this.#limited, this.#resources, this.#workers])
+      kept.clear()
     this.#order.length = 0
     this.#spans.length = 0
   }
 
-  #insert({ rolloutId, input, metadata, mode, resourcesId, startTime, status }: NewRollout): Entry {
+  #insert(request: NewRollout, status: RolloutStatus, startTime: number): Entry {
+    const { rolloutId, input, metadata, mode, config } = request
     const rollout: Rollout = {
       rolloutId,
       input: JSON.parse(input),
       startTime,
       endTime: null,
       mode,
-      resourcesId,
+      resourcesId: request.resourcesId ?? this.#latestResources ?? null,
       status,
-      config: { ...DEFAULT_CONFIG, retryCondition: [] },
+      config: structuredClone(config),
       metadata: JSON.parse(metadata),
     }
     const entry: Entry = { rollout, attempts: [], spans: [], spanKeys: new Set() }
     this.#entries.set(rolloutId, entry)
     this.#order.push(entry)
+    this.#save(entry, rollout, true)
     return entry
+  }
+
+  #attempt(
+    entry: Entry,
+    attemptId: string,
+    workerId: string | null,
+    startTime: number = now(),
+    status: 'preparing' | 'running' = 'preparing',
+  ): AttemptedRollout {
+    const { rolloutId } = entry.rollout
+    const attempt = newAttempt({ rolloutId, attemptId, workerId, startTime }, entry.attempts.length, status)
+    entry.attempts.push(attempt)
+    this.#save(entry, { ...entry.rollout, status }, true)
+    return structuredClone({ ...entry.rollout, attempt })
+  }
+
+  /** `turned` where its status was given, be it the same as before. */
+  #save(entry: Entry, rollout: Rollout, turned: boolean): void {
+    entry.rollout = rollout
+    const { status, config } = rollout
+    if (turned && isQueued(status)) this.#queue.add(entry)
+    const watched = isLimited(config) && (status === 'preparing' || status === 'running')
+    if (watched) this.#limited.add(entry)
+    else this.#limited.delete(entry)
+  }
+
+  #note(change: WorkerChange | undefined): void {
+    if (change === undefined) return
+    const { workerId } = change
+    this.#workers.set(workerId, { ...(this.#workers.get(workerId) ?? newWorker(workerId)), ...change })
   }
 }
 
 export function memoryTransport(): Transport {
   const engine: Engine = new MemoryEngine()
   return {
+    ordered: true,
+    poll: undefined,
     call: async (operation, ...args) => engine[operation](...args),
     sync: (work) => work(engine),
     close: async () => engine.close(),
@@ -208,43 +354,4 @@ export function memoryTransport(): Transport {
 
 function findAttempt(entry: Entry, attemptId: string): Attempt | undefined {
   return entry.attempts.find((attempt) => attempt.attemptId === attemptId)
-}
-
-function missing(rolloutId: string, attemptId: string): AglError {
-  return new AglError(
-    'not_found',
-    `The store has no attempt "${attemptId}" of a rollout "${rolloutId}"; start it first.`,
-  )
-}
-
-function matches<Field extends string>(
-  item: { readonly [key in Field]: string | number | null },
-  { conditions, logic }: Selection<Field>,
-): boolean {
-  const meets = (condition: Condition<Field>): boolean => {
-    const value = item[condition.field]
-    if (typeof value !== 'string') return false
-    if ('is' in condition) return value === condition.is
-    return 'in' in condition ? condition.in.includes(value) : value.includes(condition.contains)
-  }
-  return conditions.length === 0 || (logic === 'and' ? conditions.every(meets) : conditions.some(meets))
-}
-
-function arrange<Field extends string>(
-  found: { id: number; item: { readonly [key in Field]: string | number | null } }[],
-  { sortBy, descending, offset, limit }: Selection<Field>,
-): Found {
-  if (sortBy !== undefined) {
-    const direction = descending ? -1 : 1
-    found.sort((a, b) => direction * compare(a.item[sortBy], b.item[sortBy]))
-  }
-  const page = limit === -1 ? found.slice(offset) : found.slice(offset, offset + limit)
-  return { total: found.length, ids: page.map(({ id }) => id) }
-}
-
-/** Null is the smallest, as in Agent Lightning and SQLite. */
-function compare(a: string | number | null, b: string | number | null): number {
-  if (a === b) return 0
-  if (a === null || b === null) return a === null ? -1 : 1
-  return a < b ? -1 : 1
 }

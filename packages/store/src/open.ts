@@ -2,7 +2,7 @@ import { resolve } from 'node:path'
 import { AglError } from '@agl/core'
 import { LocalStore } from './local.ts'
 import { memoryTransport } from './memory.ts'
-import type { Store } from './store.ts'
+import type { Store, StoreOptions } from './store.ts'
 
 /**
  * Opens the store at `url`: `memory:`, or `sqlite:` and a path, relative to the working directory. A SQLite file and
@@ -11,13 +11,13 @@ import type { Store } from './store.ts'
  * @example const store = await openStore('sqlite:agl.db')
  * @throws AglError usage for a URL that is not understood, store_unavailable, store_schema
  */
-export async function openStore(url: string): Promise<Store> {
-  if (url === 'memory:') return new LocalStore(url, memoryTransport())
+export async function openStore(url: string, options: StoreOptions = {}): Promise<Store> {
+  if (url === 'memory:') return new LocalStore(url, memoryTransport(), options)
   if (url.startsWith('sqlite:')) {
     const { SqliteClient } = await import('./sqlite/client.ts')
     const client = new SqliteClient(sqlitePath(url))
     await client.open()
-    return new LocalStore(url, client)
+    return new LocalStore(url, client, options)
   }
   const scheme = /^([a-z][a-z+]*):/i.exec(url)?.[1]
   throw new AglError(

@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises'
 
 /** Items that are read in one step: few enough that many of them do not hold up the agent. */
-const STEP = 64
+export const STEP = 64
 /** Steps on their way at once: memory stays bounded however much there is to do. */
 const AT_ONCE = 8
 /** Milliseconds of this thread that large work takes before it lets others have their turn. */
@@ -22,8 +22,12 @@ export function* steps<T>(items: readonly T[]): Generator<readonly T[]> {
   for (let start = 0; start < items.length; start += STEP) yield items.slice(start, start + STEP)
 }
 
-/** Does `work` on each step, in order, several on their way at once. After a failure no further step begins. */
-export async function pipeline<T>(all: Iterable<T>, work: (step: T) => Promise<void>): Promise<void> {
+/** Does `work` on each step, in order; `ahead` has several on their way at once. After a failure no further step begins. */
+export async function pipeline<T>(
+  all: Iterable<T>,
+  work: (step: T) => Promise<void>,
+  ahead: boolean,
+): Promise<void> {
   const pace = new Pace()
   const running = new Set<Promise<void>>()
   const failures: unknown[] = []
@@ -32,7 +36,7 @@ export async function pipeline<T>(all: Iterable<T>, work: (step: T) => Promise<v
       .catch((error: unknown) => void failures.push(error))
       .finally(() => running.delete(task))
     running.add(task)
-    if (running.size === AT_ONCE) await Promise.race(running)
+    if (running.size === (ahead ? AT_ONCE : 1)) await Promise.race(running)
     await pace.rest()
     if (failures.length > 0) break
   }

@@ -1,5 +1,18 @@
 import { AglError } from '@agl/core'
-import type { Paging, RolloutField, RolloutQuery, SpanField, SpanQuery } from './types.ts'
+import { ROLLOUT_STATUSES, WORKER_STATUSES } from './json.ts'
+import type {
+  AttemptField,
+  AttemptQuery,
+  Paging,
+  ResourcesField,
+  ResourcesQuery,
+  RolloutField,
+  RolloutQuery,
+  SpanField,
+  SpanQuery,
+  WorkerField,
+  WorkerQuery,
+} from './types.ts'
 
 /** One condition on one field. */
 export type Condition<Field extends string> =
@@ -18,7 +31,15 @@ export interface Selection<Field extends string> {
   descending: boolean
 }
 
+export type Field = RolloutField | AttemptField | SpanField | ResourcesField | WorkerField
+
 export type RolloutSelection = Selection<RolloutField>
+export type ResourcesSelection = Selection<ResourcesField>
+export type WorkerSelection = Selection<WorkerField>
+
+export interface AttemptSelection extends Selection<AttemptField> {
+  rolloutId: string
+}
 
 export interface SpanSelection extends Selection<SpanField> {
   rolloutId: string
@@ -45,14 +66,74 @@ const SPAN_FIELDS: readonly SpanField[] = [
   'endTime',
 ]
 
+const ATTEMPT_FIELDS: readonly AttemptField[] = [
+  'attemptId',
+  'sequenceId',
+  'startTime',
+  'endTime',
+  'status',
+  'workerId',
+  'lastHeartbeatTime',
+]
+const RESOURCES_FIELDS: readonly ResourcesField[] = ['resourcesId', 'createTime', 'updateTime', 'version']
+const WORKER_FIELDS: readonly WorkerField[] = [
+  'workerId',
+  'status',
+  'lastHeartbeatTime',
+  'lastDequeueTime',
+  'lastBusyTime',
+  'lastIdleTime',
+  'currentRolloutId',
+  'currentAttemptId',
+]
+
+/** In Agent Lightning a time that is null sorts as the latest, any other null as the smallest. */
+export function nullIsLargest(field: Field): boolean {
+  return field.endsWith('Time')
+}
+
 export function selectRollouts(query: RolloutQuery): RolloutSelection {
   const conditions: Condition<RolloutField>[] = []
-  if (query.statusIn !== undefined) conditions.push({ field: 'status', in: query.statusIn })
+  if (query.statusIn !== undefined) {
+    for (const status of query.statusIn) oneOf('status', status, ROLLOUT_STATUSES)
+    conditions.push({ field: 'status', in: query.statusIn })
+  }
   if (query.rolloutIdIn !== undefined) conditions.push({ field: 'rolloutId', in: query.rolloutIdIn })
   if (query.rolloutIdContains !== undefined) {
     conditions.push({ field: 'rolloutId', contains: query.rolloutIdContains })
   }
   return { conditions, ...arrangement(query, ROLLOUT_FIELDS, undefined) }
+}
+
+export function selectAttempts(rolloutId: string, query: AttemptQuery): AttemptSelection {
+  return { rolloutId, conditions: [], ...arrangement(query, ATTEMPT_FIELDS, 'sequenceId') }
+}
+
+export function selectResources(query: ResourcesQuery): ResourcesSelection {
+  const conditions: Condition<ResourcesField>[] = []
+  if (query.resourcesId !== undefined) conditions.push({ field: 'resourcesId', is: query.resourcesId })
+  if (query.resourcesIdContains !== undefined) {
+    conditions.push({ field: 'resourcesId', contains: query.resourcesIdContains })
+  }
+  return { conditions, ...arrangement(query, RESOURCES_FIELDS, undefined) }
+}
+
+export function selectWorkers(query: WorkerQuery): WorkerSelection {
+  const conditions: Condition<WorkerField>[] = []
+  if (query.statusIn !== undefined) {
+    for (const status of query.statusIn) oneOf('status', status, WORKER_STATUSES)
+    conditions.push({ field: 'status', in: query.statusIn })
+  }
+  if (query.workerIdContains !== undefined) {
+    conditions.push({ field: 'workerId', contains: query.workerIdContains })
+  }
+  return { conditions, ...arrangement(query, WORKER_FIELDS, undefined) }
+}
+
+/** The one of this id. */
+export function selectOne<Field extends string>(field: Field, id: string): Selection<Field> {
+  const order = { sortBy: undefined, descending: false, logic: 'and' } as const
+  return { conditions: [{ field, is: id }], limit: 1, offset: 0, ...order }
 }
 
 export function selectSpans(query: SpanQuery): SpanSelection {

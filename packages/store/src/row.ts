@@ -28,9 +28,10 @@ export function toRow(span: Span, sequenceId: number): SpanRow {
 function refusal(span: Span, options: AddSpansOptions): string | undefined {
   for (const key of ['rolloutId', 'attemptId', 'traceId', 'spanId', 'name'] as const) {
     if (typeof span[key] !== 'string' || span[key] === '') return `its ${key} is not a text`
+    if (key !== 'name' && span[key].includes('\0')) return `its ${key} holds a NUL character`
   }
-  if (options.keepSequenceIds === true && !(Number.isSafeInteger(span.sequenceId) && span.sequenceId >= 0)) {
-    return 'its sequenceId is not a whole number from 0'
+  if (options.keepSequenceIds === true && !Number.isSafeInteger(span.sequenceId)) {
+    return 'its sequenceId is not a whole number'
   }
   if (!Number.isFinite(span.startTime) || !Number.isFinite(span.endTime)) return 'its times are not numbers'
   const illegal =

@@ -1,5 +1,6 @@
 import type { Sink, TraceRecord } from '@agl/core'
-import { LocalStore, newRollout } from './local.ts'
+import { LocalStore } from './local.ts'
+import { startedRollout } from './requests.ts'
 import { portions } from './row.ts'
 import type { Store } from './store.ts'
 import type { AttemptUpdate, Rollout, StartRollout } from './types.ts'
@@ -26,6 +27,7 @@ export function storeSink(store: Store): Sink {
 
   const sink: Sink = {
     name: store.url,
+    concurrency: 2,
     async write(spans, traces) {
       await Promise.all(
         unseen(traces).map(async (trace) => opened(trace, await store.startRollout(beginning(trace)))),
@@ -38,11 +40,12 @@ export function storeSink(store: Store): Sink {
       return { dropped: refused.length }
     },
   }
-  if (store instanceof LocalStore) {
+  const transport = store instanceof LocalStore ? store.transport : undefined
+  if (transport?.sync !== undefined) {
     sink.writeSync = (spans, traces) =>
-      store.transport.sync((engine) => {
+      transport.sync?.((engine) => {
         for (const trace of unseen(traces)) {
-          opened(trace, engine.startRollout(newRollout(beginning(trace))))
+          opened(trace, engine.startRollout(startedRollout(beginning(trace))))
         }
         for (const { accepted } of portions(spans, {})) engine.addSpans(accepted, { createMissing: true })
         for (const trace of finished(traces))

@@ -46,7 +46,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
             status: 'preparing',
             workerId: null,
             lastHeartbeatTime: null,
-            metadata: {},
+            metadata: null,
           },
         })
         expect(await store.getRollout('ro-1')).toEqual(started)
@@ -198,9 +198,12 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
         expect(await ids({ ...filters, filterLogic: 'or' })).toEqual(['ro-c', 'rx-d'])
       })
 
-      it('sorts with nothing as the smallest, equals in order of arrival', async () => {
-        expect(await ids({ sortBy: 'endTime' })).toEqual(['ro-b', 'rx-d', 'ro-c', 'ro-a'])
-        expect(await ids({ sortBy: 'endTime', sortOrder: 'desc' })).toEqual(['ro-a', 'ro-c', 'ro-b', 'rx-d'])
+      it('sorts with no time as the latest and other nothing as the smallest, equals in order of arrival', async () => {
+        expect(await ids({ sortBy: 'endTime' })).toEqual(['ro-c', 'ro-a', 'ro-b', 'rx-d'])
+        expect(await ids({ sortBy: 'endTime', sortOrder: 'desc' })).toEqual(['ro-b', 'rx-d', 'ro-a', 'ro-c'])
+        await store.updateRollout('ro-c', { mode: 'val' })
+        expect(await ids({ sortBy: 'mode' })).toEqual(['ro-b', 'ro-a', 'rx-d', 'ro-c'])
+        expect(await ids({ sortBy: 'mode', sortOrder: 'desc' })).toEqual(['ro-c', 'ro-b', 'ro-a', 'rx-d'])
         expect(await ids({ sortBy: 'startTime' })).toEqual(['rx-d', 'ro-c', 'ro-a', 'ro-b'])
       })
 
@@ -418,9 +421,17 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
 
       it('refuses sequence ids that are none', async () => {
         await begin()
-        const spans = [-1, 1.5, Number.NaN].map((sequenceId) => llmSpan({ sequenceId }))
+        const spans = [1.5, Number.NaN, Number.POSITIVE_INFINITY].map((sequenceId) => llmSpan({ sequenceId }))
         const { refused } = await store.addSpans(spans, { keepSequenceIds: true })
         expect(refused.map(({ reason }) => reason)).toHaveLength(3)
+      })
+
+      it('issues a sequence id for a span without one among those that keep theirs', async () => {
+        await begin()
+        const spans = [4, -1, 9, -1].map((sequenceId) => llmSpan({ sequenceId }))
+        await store.addSpans(spans, { keepSequenceIds: true })
+        const { items } = await store.querySpans({ rolloutId: 'ro-1' })
+        expect(items.map(({ sequenceId }) => sequenceId)).toEqual([4, 5, 9, 10])
       })
 
       it('takes very many spans at once, and very large ones', async () => {

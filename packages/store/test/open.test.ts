@@ -70,7 +70,7 @@ describe('opening a SQLite file', () => {
     await (await openStore(`sqlite:${file}`)).close()
     // Nothing is left beside the file once nobody has it open.
     expect(readdirSync(dirname(file))).toEqual([basename(file)])
-    expect(pragma(file, 'user_version')).toBe(1)
+    expect(pragma(file, 'user_version')).toBe(2)
     expect(pragma(file, 'journal_mode')).toBe('wal')
   })
 
@@ -78,7 +78,7 @@ describe('opening a SQLite file', () => {
     const file = join(folder(), 'agl.db')
     writeFileSync(file, '')
     await (await openStore(`sqlite:${file}`)).close()
-    expect(pragma(file, 'user_version')).toBe(1)
+    expect(pragma(file, 'user_version')).toBe(2)
   })
 
   it('succeeds for all processes that open the same new files at the same moments', async () => {
@@ -110,7 +110,7 @@ describe('opening a SQLite file', () => {
     const before = { bytes: readFileSync(file), modified: statSync(file).mtimeMs }
     expect(await refusal(`sqlite:${file}`)).toMatchObject({
       code: 'store_schema',
-      message: `The store file ${file} has schema version 7 and this @agl/store knows versions up to 1; upgrade @agl/store, or choose another path.`,
+      message: `The store file ${file} has schema version 7 and this @agl/store knows versions up to 2; upgrade @agl/store, or choose another path.`,
     })
     expect({ bytes: readFileSync(file), modified: statSync(file).mtimeMs }).toEqual(before)
   })

@@ -11,6 +11,8 @@ interface Pending {
 
 /** The near side of the worker: starts it, starts another when it died, and keeps the process alive only while it owes an answer. */
 export class SqliteClient implements Transport {
+  readonly ordered = true
+  readonly poll = 100
   readonly #path: string
   readonly #pending = new Map<number, Pending>()
   #worker: Worker | undefined

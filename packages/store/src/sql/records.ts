@@ -1,39 +1,37 @@
-import type { SQLOutputValue } from 'node:sqlite'
 import { AglError } from '@agl/core'
-import type { Attempt, AttemptStatus, Rollout, RolloutMode, RolloutStatus } from '../types.ts'
+import {
+  ATTEMPT_STATUSES,
+  MODES,
+  ROLLOUT_STATUSES,
+  WORKER_STATUSES,
+  namedResourcesFromJSON,
+} from '../json.ts'
+import type { RolloutState } from '../lifecycle.ts'
+import type { ResourcesUpdate } from '../resources.ts'
+import type { Attempt, Rollout, Worker } from '../types.ts'
 
-export type Row = Record<string, SQLOutputValue>
+export type Row = Record<string, unknown>
 
-const ROLLOUT_STATUSES: readonly RolloutStatus[] = [
-  'queuing',
-  'preparing',
-  'running',
-  'failed',
-  'succeeded',
-  'cancelled',
-  'requeuing',
-]
-const ATTEMPT_STATUSES: readonly AttemptStatus[] = [
-  'preparing',
-  'running',
-  'failed',
-  'succeeded',
-  'unresponsive',
-  'timeout',
-]
-const MODES: readonly RolloutMode[] = ['train', 'val', 'test']
+/** What `readState` needs. */
+export const STATE = 'rollout_id, status, end_time, config'
+
+export function readState(row: Row): RolloutState {
+  return {
+    rolloutId: text(row, 'rollout_id'),
+    endTime: optionalNumber(row, 'end_time'),
+    status: oneOf(ROLLOUT_STATUSES, text(row, 'status')),
+    config: JSON.parse(text(row, 'config')),
+  }
+}
 
 export function readRollout(row: Row): Rollout {
   const mode = optionalText(row, 'mode')
   return {
-    rolloutId: text(row, 'rollout_id'),
+    ...readState(row),
     input: JSON.parse(text(row, 'input')),
     startTime: number(row, 'start_time'),
-    endTime: optionalNumber(row, 'end_time'),
     mode: mode === null ? null : oneOf(MODES, mode),
     resourcesId: optionalText(row, 'resources_id'),
-    status: oneOf(ROLLOUT_STATUSES, text(row, 'status')),
-    config: JSON.parse(text(row, 'config')),
     metadata: JSON.parse(text(row, 'metadata')),
   }
 }
@@ -49,6 +47,30 @@ export function readAttempt(row: Row): Attempt {
     workerId: optionalText(row, 'worker_id'),
     lastHeartbeatTime: optionalNumber(row, 'last_heartbeat_time'),
     metadata: JSON.parse(text(row, 'metadata')),
+  }
+}
+
+export function readResources(row: Row): ResourcesUpdate {
+  return {
+    resourcesId: text(row, 'resources_id'),
+    createTime: number(row, 'create_time'),
+    updateTime: number(row, 'update_time'),
+    version: number(row, 'version'),
+    resources: namedResourcesFromJSON(JSON.parse(text(row, 'resources'))),
+  }
+}
+
+export function readWorker(row: Row): Worker {
+  return {
+    workerId: text(row, 'worker_id'),
+    status: oneOf(WORKER_STATUSES, text(row, 'status')),
+    heartbeatStats: JSON.parse(text(row, 'heartbeat_stats')),
+    lastHeartbeatTime: optionalNumber(row, 'last_heartbeat_time'),
+    lastDequeueTime: optionalNumber(row, 'last_dequeue_time'),
+    lastBusyTime: optionalNumber(row, 'last_busy_time'),
+    lastIdleTime: optionalNumber(row, 'last_idle_time'),
+    currentRolloutId: optionalText(row, 'current_rollout_id'),
+    currentAttemptId: optionalText(row, 'current_attempt_id'),
   }
 }
 
@@ -77,6 +99,6 @@ function oneOf<Known extends string>(known: readonly Known[], value: string): Kn
 function unreadable(what: string): never {
   throw new AglError(
     'store_unavailable',
-    `The store file holds something unexpected under "${what}"; restore a copy, or choose another path.`,
+    `The store holds something unexpected under "${what}"; restore a copy, or choose another store.`,
   )
 }
