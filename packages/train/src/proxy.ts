@@ -1,4 +1,5 @@
-import { AglError, type AttributeValue, getRewardValue, type Span } from '@agl/core'
+import { AglError, type AttributeValue, getRewardsFromSpan, getRewardValue, type Span } from '@agl/core'
+import { REWARD } from '@agl/core/semconv'
 import { type TokenId, toIds } from './attributes.ts'
 import { parseLiteral } from './literal.ts'
 
@@ -6,8 +7,8 @@ import { parseLiteral } from './literal.ts'
 export interface ProxyTriplet {
   prompt: { token_ids: TokenId[] }
   response: { token_ids: TokenId[] }
-  /** A number; what AgentOps or an earlier version recorded is passed on as it is. Null where there is none. */
-  reward: unknown
+  /** Null where there is none. */
+  reward: number | null
   metadata: { response_id: string | null }
 }
 
@@ -23,18 +24,18 @@ interface Item {
  * The model calls that a LiteLLM proxy recorded as triplets: what `LlmProxyTraceToTriplet` of Agent Lightning 0.3 gives.
  * A reward is for the last call with a lower sequence id that has none yet; clocks are not relied on.
  *
- * @throws AglError `value_invalid` where Python's adapter raises: attributes that begin like a reward and are none, spans
+ * @throws AglError `value_invalid` where Python's adapter raises: a reward that is no number, spans
  * of one sequence id of which some have no start time
  */
 export function toProxyTriplets(spans: readonly Span[]): ProxyTriplet[] {
   const sorted = inOrder(spans)
   const items = itemsOf(sorted)
-  const rewards = new Map<string, unknown>()
+  const rewards = new Map<string, number>()
   for (const span of sorted) {
     const reward = getRewardValue(span)
     if (reward === undefined) continue
     const item = items.findLast((one) => !rewards.has(one.spanId) && one.sequenceId < span.sequenceId)
-    if (item !== undefined) rewards.set(item.spanId, reward)
+    if (item !== undefined) rewards.set(item.spanId, toFloat(reward))
   }
   return items.map(({ spanId, promptIds, responseIds, responseId }) => ({
     prompt: { token_ids: promptIds },
@@ -42,6 +43,14 @@ export function toProxyTriplets(spans: readonly Span[]): ProxyTriplet[] {
     reward: rewards.get(spanId) ?? null,
     metadata: { response_id: responseId },
   }))
+}
+
+/** Other than the tracer's, this adapter makes a number of what AgentOps or an earlier version recorded. */
+function toFloat(reward: unknown): number {
+  if (typeof reward === 'number' || typeof reward === 'boolean') return Number(reward)
+  const text = typeof reward === 'string' ? reward : ''
+  const attributes = { [`${REWARD}.0.name`]: 'reward', [`${REWARD}.0.value`]: text }
+  return getRewardsFromSpan({ attributes })[0]?.value ?? Number.NaN
 }
 
 function inOrder(spans: readonly Span[]): Span[] {

@@ -22,11 +22,15 @@ const FLOATS: Record<string, number> = {
   '-inf': Number.NEGATIVE_INFINITY,
 }
 
-export function load(file: string): Case[] {
-  const text = readFileSync(new URL(`fixtures/${file}.json`, import.meta.url), 'utf8')
-  const parsed: Json = JSON.parse(text, (_key, value: Json) =>
+/** Reads JSON in which non-finite numbers are `{"$float": …}`. */
+export function revive(json: string): Json {
+  return JSON.parse(json, (_key, value: Json) =>
     typeof value === 'object' && value !== null && '$float' in value ? FLOATS[value.$float] : value,
   )
+}
+
+export function load(file: string): Case[] {
+  const parsed = revive(readFileSync(new URL(`fixtures/${file}.json`, import.meta.url), 'utf8'))
   return parsed.cases.map((test: Json) => ({
     ...test,
     spans: test.spans.map((span: SpanJSON) => spanFromJSON(span)),

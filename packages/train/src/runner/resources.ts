@@ -1,0 +1,31 @@
+import type { AttemptedRollout, LLMResource, NamedResources, PromptTemplateResource, ProxyLLMResource } from '@agl/store'
+
+/** A model to call, with the URL that belongs to this attempt. */
+export interface LLM extends LLMResource {
+  /** For an OpenAI client: the endpoint, led through the proxy of this attempt where the resource says so. */
+  baseURL: string
+}
+
+/** The first model among the resources. */
+export function firstLLM(resources: NamedResources, rollout: AttemptedRollout): LLM | undefined {
+  for (const resource of Object.values(resources)) {
+    if (resource.resourceType === 'prompt_template') continue
+    const endpoint = endpointOf(resource, rollout)
+    return { ...resource, resourceType: 'llm', endpoint, baseURL: endpoint }
+  }
+  return undefined
+}
+
+export function firstPromptTemplate(resources: NamedResources): PromptTemplateResource | undefined {
+  return Object.values(resources).find((resource) => resource.resourceType === 'prompt_template')
+}
+
+/**
+ * The URL by which Agent Lightning's proxy tells whose call it is:
+ * `http://host/rollout/ID/attempt/ID/v1` for `http://host/v1`; other models' endpoints as they are.
+ */
+function endpointOf(resource: LLMResource | ProxyLLMResource, { rolloutId, attempt }: AttemptedRollout): string {
+  if (resource.resourceType === 'llm') return resource.endpoint
+  const [, prefix = '', version = ''] = /^(.*?)(\/v1)?\/?$/.exec(resource.endpoint) ?? []
+  return `${prefix}/rollout/${rolloutId}/attempt/${attempt.attemptId}${version}`
+}
