@@ -25,7 +25,8 @@ export interface RolloutAgent<Task = unknown> {
   runRollout(task: Task, context: RolloutContext): Result
 }
 
-export type RolloutFunction<Task, Rest extends unknown[]> = ((task: Task, ...rest: Rest) => Result) & RolloutAgent<Task>
+export type RolloutFunction<Task, Rest extends unknown[]> = ((task: Task, ...rest: Rest) => Result) &
+  RolloutAgent<Task>
 
 function agentOf<Task, Rest extends unknown[]>(
   fn: (task: Task, ...rest: Rest) => Result,

@@ -1,4 +1,11 @@
-import type { AttemptedRollout, LLMResource, NamedResources, PromptTemplateResource, ProxyLLMResource } from '@agl/store'
+import { AglError } from '@agl/core'
+import type {
+  AttemptedRollout,
+  LLMResource,
+  NamedResources,
+  PromptTemplateResource,
+  ProxyLLMResource,
+} from '@agl/store'
 
 /** A model to call, with the URL that belongs to this attempt. */
 export interface LLM extends LLMResource {
@@ -24,8 +31,33 @@ export function firstPromptTemplate(resources: NamedResources): PromptTemplateRe
  * The URL by which Agent Lightning's proxy tells whose call it is:
  * `http://host/rollout/ID/attempt/ID/v1` for `http://host/v1`; other models' endpoints as they are.
  */
-function endpointOf(resource: LLMResource | ProxyLLMResource, { rolloutId, attempt }: AttemptedRollout): string {
+function endpointOf(
+  resource: LLMResource | ProxyLLMResource,
+  { rolloutId, attempt }: AttemptedRollout,
+): string {
   if (resource.resourceType === 'llm') return resource.endpoint
   const [, prefix = '', version = ''] = /^(.*?)(\/v1)?\/?$/.exec(resource.endpoint) ?? []
   return `${prefix}/rollout/${rolloutId}/attempt/${attempt.attemptId}${version}`
+}
+
+/**
+ * Fills a template of engine `f-string`: `{name}` is replaced, `{{` and `}}` stand for braces.
+ *
+ * @throws AglError `value_invalid` for another engine, for a name that has no value, and for what is more than a name
+ */
+export function formatPrompt(
+  { template, engine }: PromptTemplateResource,
+  values: Readonly<Record<string, unknown>>,
+): string {
+  if (engine !== 'f-string')
+    throw new AglError(
+      'value_invalid',
+      `A template of engine ${engine} cannot be filled here; use its own library.`,
+    )
+  return template.replace(/\{\{|\}\}|\{([^{}]*)\}/g, (found, name: string | undefined) => {
+    if (name === undefined) return found.charAt(0)
+    if (!Object.hasOwn(values, name))
+      throw new AglError('value_invalid', `The template asks for "{${name}}" and got no value of that name.`)
+    return String(values[name])
+  })
 }
