@@ -348,8 +348,7 @@ describe('an agent', () => {
     'fails its attempt when it returns %o',
     async (value) => {
       const { store, runner } = await setting()
-      const untyped: { value: any } = { value }
-      const agent: RolloutAgent = { runRollout: () => untyped.value }
+      const agent: RolloutAgent = { runRollout: () => Reflect.apply(() => value, undefined, []) }
       await expect(runner(agent).step(null)).rejects.toMatchObject({ code: 'value_invalid' })
       expect((await store.queryRollouts()).items).toMatchObject([{ status: 'failed' }])
     },
