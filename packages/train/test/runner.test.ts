@@ -344,11 +344,11 @@ describe('an agent', () => {
     expect(new Set(spans.map(({ rolloutId: id }) => id)).size).toBe(names.length === 0 ? 0 : 1)
   })
 
-  it.each([['text'], [{ reward: 1 }], [Number.NaN], [[1, 2]]])(
-    'fails its attempt when it returns %o',
-    async (value) => {
+  it.each(['"text"', '{ "reward": 1 }', '1e999', '[1, 2]'])(
+    'fails its attempt when it returns %s',
+    async (json) => {
       const { store, runner } = await setting()
-      const agent: RolloutAgent = { runRollout: () => Reflect.apply(() => value, undefined, []) }
+      const agent: RolloutAgent = { runRollout: () => JSON.parse(json) }
       await expect(runner(agent).step(null)).rejects.toMatchObject({ code: 'value_invalid' })
       expect((await store.queryRollouts()).items).toMatchObject([{ status: 'failed' }])
     },
