@@ -2,6 +2,7 @@ import { makeCall, promptsOf, type Asked, type Maker } from './call.ts'
 import { chatBody, chatChunks } from './chat.ts'
 import { completionBody, completionChunks } from './completions.ts'
 import { sendBody, sendFrames, type Exchange } from './deliver.ts'
+import { dialectOf } from './dialects/index.ts'
 import { embeddingBody } from './embeddings.ts'
 import { errorReply, faultReply } from './errors.ts'
 import { dataFrames, eventFrames, wireFrame } from './frames.ts'
@@ -91,14 +92,16 @@ export async function answer(exchange: Exchange, maker: Maker, asked: Asked, giv
     return sendBody(exchange, { body: embeddingBody(asked.body, reply, maker.tokenizer) })
   }
   const call = makeCall(maker, asked, reply)
+  const dialect = dialectOf(exchange.flavor)
   if (asked.body['stream'] === true) {
     if (asked.endpoint === 'responses') return sendFrames(exchange, eventFrames(responseEvents(call)))
     const chunks = asked.endpoint === 'chat' ? chatChunks(call) : completionChunks(call)
-    return sendFrames(exchange, dataFrames(chunks))
+    return sendFrames(exchange, dataFrames(dialect.chunks?.(chunks, call) ?? chunks))
   }
   if (exchange.fault.error !== undefined) {
     return sendBody(exchange, errorReply(exchange.flavor, 500, 'The generation failed.'))
   }
-  const shape = { chat: chatBody, completions: completionBody, responses: responseBody }[asked.endpoint]
-  return sendBody(exchange, { body: shape(call) })
+  if (asked.endpoint === 'responses') return sendBody(exchange, { body: responseBody(call) })
+  const body = asked.endpoint === 'chat' ? chatBody(call) : completionBody(call)
+  return sendBody(exchange, { body: dialect.body?.(body, call) ?? body })
 }

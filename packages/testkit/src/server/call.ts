@@ -1,4 +1,6 @@
 import { randomUUID } from 'node:crypto'
+import type { Family } from './dialects/dialect.ts'
+import { dialectOf } from './dialects/index.ts'
 import { generate, type Generation } from './generate.ts'
 import { number, record, text, type Json } from './json.ts'
 import type { LogprobOptions } from './logprobs.ts'
@@ -8,9 +10,14 @@ import type { Endpoint, Flavor, ModelServerOptions, Reply } from './types.ts'
 
 /** All that it takes to put one answer on the wire. */
 export interface Call {
+  endpoint: Endpoint
   flavor: Flavor
+  /** Which of the two basic formats the answer is made in, before the flavor's own changes. */
+  family: Family
   tokenizer: Tokenizer
   body: Json
+  /** Of the request. */
+  headers: Readonly<Record<string, string>>
   reply: Reply
   id: string
   created: number
@@ -40,12 +47,16 @@ export interface Asked {
   /** The deployment that an Azure path names. */
   deployment: string | undefined
   requestId: string | undefined
+  /** Lower-case names, without credentials. */
+  headers: Readonly<Record<string, string>>
 }
 
 export function makeCall(maker: Maker, asked: Asked, reply: Reply): Call {
   const { options, tokenizer } = maker
   const { endpoint, body } = asked
-  const flavor = options.flavor ?? 'openai'
+  const { flavor = 'openai' } = options
+  const dialect = dialectOf(flavor)
+  const { family } = dialect
   const deterministic = options.deterministic === true
   const unique = (): string =>
     deterministic ? String(maker.next()).padStart(32, '0') : randomUUID().replaceAll('-', '')
@@ -62,20 +73,25 @@ export function makeCall(maker: Maker, asked: Asked, reply: Reply): Call {
     }),
   )
   // With its reasoning hidden, vLLM also hides the ids and log probabilities that would spell it out.
-  const hidden = flavor === 'vllm' && body['include_reasoning'] === false
+  const hidden = family === 'vllm' && body['include_reasoning'] === false
+  const wantsIds =
+    dialect.wantsIds?.(body, endpoint) ?? (family === 'vllm' && body['return_token_ids'] === true)
   return {
+    endpoint,
     flavor,
+    family,
     tokenizer,
     body,
+    headers: asked.headers,
     reply,
     id: reply.id ?? `${PREFIX[endpoint]}${asked.requestId ?? unique()}`,
     created: deterministic ? COUNTED_FROM : Math.floor(Date.now() / 1000),
     model: reply.model ?? text(body['model']) ?? asked.deployment ?? options.models?.[0] ?? 'testkit-model',
     prompts: choices.map((_, index) => prompts[Math.floor(index / n)] ?? []),
     choices,
-    wantsIds: flavor === 'vllm' && body['return_token_ids'] === true && !hidden,
+    wantsIds: wantsIds && !hidden,
     logprobs: hidden ? undefined : logprobOptions(endpoint, body, flavor, tokenizer),
-    reasoningFields: hidden ? [] : (options.reasoningFields ?? (flavor === 'vllm' ? ['reasoning'] : [])),
+    reasoningFields: hidden ? [] : (options.reasoningFields ?? dialect.reasoningFields),
     azure: asked.deployment !== undefined,
   }
 }
@@ -100,15 +116,18 @@ export function promptsOf(prompt: unknown, tokenizer: Tokenizer): (readonly numb
   return prompt.flatMap((item: unknown) => promptsOf(item, tokenizer))
 }
 
+/** Those that may spell tokens as `token_id:7`. */
+const SPELLS_IDS: ReadonlySet<Flavor> = new Set(['vllm', 'vllm-0.10', 'vllm-patched', 'litellm'] as const)
+
 function logprobOptions(
   endpoint: Endpoint,
   body: Json,
   flavor: Flavor,
   tokenizer: Tokenizer,
 ): LogprobOptions | undefined {
-  const asIds = flavor === 'vllm' && body['return_tokens_as_token_ids'] === true
-  const shared = { flavor, tokenizer, asIds }
-  const top = number(body['top_logprobs']) ?? 0
+  const asIds = SPELLS_IDS.has(flavor) && body['return_tokens_as_token_ids'] === true
+  const shared = { flavor, family: dialectOf(flavor).family, tokenizer, asIds }
+  const top = number(body['top_logprobs']) ?? (flavor === 'llamacpp' ? 20 : 0)
   if (endpoint === 'completions') {
     const count = number(body['logprobs'])
     return count === undefined ? undefined : { ...shared, top: count }
@@ -153,11 +172,11 @@ export function* inTurns<T>(streams: readonly Iterator<T, unknown, undefined>[])
 
 /** Usage as the chat and completions endpoints have it, or undefined where the reply leaves it out. */
 export function usageOf(call: Call): Json | undefined {
-  const { reply, flavor } = call
+  const { reply, family } = call
   if (reply.usage === null) return undefined
   const { prompt, completion, reasoning } = counts(call)
   const basic = usageSoFar(prompt, completion)
-  if (flavor === 'vllm') return { ...basic, ...reply.usage }
+  if (family === 'vllm') return { ...basic, ...reply.usage }
   return {
     ...basic,
     prompt_tokens_details: { cached_tokens: 0, audio_tokens: 0 },
@@ -181,5 +200,5 @@ export interface StreamUsage {
 export function streamUsage(call: Call): StreamUsage {
   const options = record(call.body['stream_options'])
   const last = options['include_usage'] === true
-  return { last, continuous: last && call.flavor === 'vllm' && options['continuous_usage_stats'] === true }
+  return { last, continuous: last && call.family === 'vllm' && options['continuous_usage_stats'] === true }
 }

@@ -5,7 +5,7 @@ import { chatLogprob, logprobOf, type TokenLogprob } from './logprobs.ts'
 
 /** The whole answer of `/v1/chat/completions`. */
 export function chatBody(call: Call): Json {
-  const vllm = call.flavor === 'vllm'
+  const vllm = call.family === 'vllm'
   const usage = usageOf(call)
   return {
     id: call.id,
@@ -28,7 +28,7 @@ export function chatBody(call: Call): Json {
 }
 
 function fullChoice(call: Call, choice: Generation, index: number): Json {
-  const vllm = call.flavor === 'vllm'
+  const vllm = call.family === 'vllm'
   const toolCalls = choice.calls.map(({ id, name, arguments: args }) => ({
     id,
     type: 'function',
@@ -57,7 +57,7 @@ function fullChoice(call: Call, choice: Generation, index: number): Json {
 
 /** vLLM keeps `stop` where the request named the tool to call. */
 function finishOf(call: Call, choice: Generation): string {
-  const named = call.flavor === 'vllm' && typeof call.body['tool_choice'] === 'object'
+  const named = call.family === 'vllm' && typeof call.body['tool_choice'] === 'object'
   return named && choice.finish === 'tool_calls' ? 'stop' : choice.finish
 }
 
@@ -67,7 +67,7 @@ function logprobsOf(call: Call, choice: Generation, steps: readonly Step[]): Jso
   if (options === undefined) return null
   const entries = (of: readonly Step[]): TokenLogprob[] =>
     of.map(({ token, position }) => chatLogprob(token, logprobOf(token, position, choice.logprobs), options))
-  if (call.flavor === 'vllm') return { content: entries(steps) }
+  if (call.family === 'vllm') return { content: entries(steps) }
   const content = entries(steps.filter(({ delta }) => delta.text !== undefined))
   const refusal = entries(steps.filter(({ delta }) => delta.refusal !== undefined))
   if (content.length + refusal.length === 0) return null
@@ -77,7 +77,7 @@ function logprobsOf(call: Call, choice: Generation, steps: readonly Step[]): Jso
 /** The chunks of a streamed answer; choices take turns, one group of tokens each. */
 export function* chatChunks(call: Call): Generator<Json> {
   const usage = streamUsage(call)
-  const vllm = call.flavor === 'vllm'
+  const vllm = call.family === 'vllm'
   const prompt = counts(call).prompt
   const said = call.choices.map(() => 0)
   const chunk = (choices: Json[], more: Json = {}): Json => ({
@@ -127,7 +127,7 @@ function* choiceChunks(
   spent: (count: number) => void,
 ): Generator<Json> {
   const finish = { finish_reason: finishOf(call, choice) }
-  if (call.flavor === 'openai') {
+  if (call.family === 'openai') {
     for (const group of groups(call, choice)) {
       const logprobs = logprobsOf(call, choice, group)
       yield { index, delta: deltaOf(call, choice, group), logprobs, finish_reason: null }
@@ -158,7 +158,7 @@ function* choiceChunks(
 /** The tokens of each chunk. OpenAI shows no control tokens and holds back half a character. */
 function groups(call: Call, choice: Generation): Step[][] {
   const size = Math.max(1, call.reply.tokensPerChunk ?? number(call.body['stream_interval']) ?? 1)
-  const openai = call.flavor === 'openai'
+  const openai = call.family === 'openai'
   const result: Step[][] = []
   let group: Step[] = []
   for (const step of choice.steps) {
@@ -196,7 +196,7 @@ function deltaOf(call: Call, choice: Generation, steps: readonly Step[]): Json {
     if (part.reasoning !== undefined) for (const field of call.reasoningFields) add(field, part.reasoning)
     const begun = part.call === undefined ? undefined : choice.calls[part.call]
     if (begun !== undefined && part.call !== undefined) {
-      const fn = call.flavor === 'vllm' ? { name: begun.name } : { name: begun.name, arguments: '' }
+      const fn = call.family === 'vllm' ? { name: begun.name } : { name: begun.name, arguments: '' }
       calls.push({ index: part.call, id: begun.id, type: 'function', function: fn })
     }
     if (part.arguments === undefined) continue

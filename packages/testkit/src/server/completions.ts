@@ -15,7 +15,7 @@ const NO_ECHO: Echo = { tokens: [], text: '' }
 /** The whole answer of `/v1/completions`. */
 export function completionBody(call: Call): Json {
   const usage = usageOf(call)
-  const vllm = call.flavor === 'vllm'
+  const vllm = call.family === 'vllm'
   return {
     ...head(call),
     choices: call.choices.map((choice, index) => {
@@ -73,7 +73,7 @@ function logprobsOf(
     tokens.push(spelled(token, options))
     values.push(value)
     // vLLM adds the sampled token to the best k.
-    const count = options.top + (call.flavor === 'vllm' ? 1 : 0)
+    const count = options.top + (call.family === 'vllm' ? 1 : 0)
     const top = value === null || options.top === 0 ? [] : ranked(token, value, count, options.tokenizer)
     tops.push(
       top.length === 0
@@ -101,7 +101,7 @@ export function* completionChunks(call: Call): Generator<Json> {
   const streams = call.choices.map((choice, index) => choiceChunks(call, choice, index))
   for (const { entry, count } of inTurns(streams)) {
     said += count
-    const soFar = usage.last && call.flavor === 'openai' ? { usage: null } : {}
+    const soFar = usage.last && call.family === 'openai' ? { usage: null } : {}
     const running = usage.continuous ? { usage: usageSoFar(prompt, said) } : soFar
     yield { ...head(call), choices: [entry], ...running, ...call.reply.extra }
   }
@@ -115,7 +115,7 @@ function* choiceChunks(
   choice: Generation,
   index: number,
 ): Generator<{ entry: Json; count: number }> {
-  const vllm = call.flavor === 'vllm'
+  const vllm = call.family === 'vllm'
   const size = Math.max(1, call.reply.tokensPerChunk ?? number(call.body['stream_interval']) ?? 1)
   let offset = 0
   for (let from = 0; from === 0 || from < choice.steps.length; from += size) {

@@ -1,3 +1,4 @@
+import { familyOf } from './dialects/index.ts'
 import type { Json } from './json.ts'
 import type { Fault, Flavor, RawReply } from './types.ts'
 
@@ -33,7 +34,12 @@ const MESSAGES: Record<number, string> = {
 function errorObject(flavor: Flavor, status: number, message?: string, detail: ErrorDetail = {}): Json {
   const shown = message ?? MESSAGES[status] ?? `The request failed with status ${status}.`
   const param = detail.param ?? null
-  if (flavor === 'vllm') {
+  if (flavor === 'litellm') return { message: shown, type: 'None', param: 'None', code: String(status) }
+  if (flavor === 'llamacpp') {
+    const type = status >= 500 ? 'server_error' : 'invalid_request_error'
+    return { code: status, message: shown, type }
+  }
+  if (familyOf(flavor) === 'vllm') {
     const type = VLLM_TYPES[status] ?? (status >= 500 ? 'InternalServerError' : 'BadRequestError')
     return { message: shown, type, param, code: status }
   }
@@ -42,13 +48,18 @@ function errorObject(flavor: Flavor, status: number, message?: string, detail: E
   return { message: shown, type, param, code: detail.code ?? null }
 }
 
+/** Before 0.10.1, vLLM's errors are not wrapped. */
+function errorBody(flavor: Flavor, error: Json): Json {
+  return flavor === 'vllm-patched' ? { object: 'error', ...error } : { error }
+}
+
 export function errorReply(flavor: Flavor, status: number, message?: string, detail?: ErrorDetail): RawReply {
-  return { status, body: { error: errorObject(flavor, status, message, detail) } }
+  return { status, body: errorBody(flavor, errorObject(flavor, status, message, detail)) }
 }
 
 /** vLLM's key check answers with a bare string where every other error is an object. */
 export function unauthorized(flavor: Flavor): RawReply {
-  if (flavor === 'vllm') return { status: 401, body: { error: 'Unauthorized' } }
+  if (flavor.startsWith('vllm')) return { status: 401, body: { error: 'Unauthorized' } }
   return errorReply(flavor, 401, undefined, { code: 'invalid_api_key' })
 }
 
@@ -58,7 +69,7 @@ export function faultReply(flavor: Flavor, status: number, fault: Fault): RawRep
   if (status === 401) return unauthorized(flavor)
   if (status === 429) return errorReply(flavor, 429, undefined, { code: 'rate_limit_exceeded' })
   // A crashed vLLM engine answers with no body at all.
-  if (status === 500 && flavor === 'vllm') return { status, body: '' }
+  if (status === 500 && flavor.startsWith('vllm')) return { status, body: '' }
   return errorReply(flavor, status)
 }
 
@@ -68,7 +79,7 @@ export function streamError(
   shape: 'data' | 'event' | 'flat',
 ): { event?: string; data: Json } {
   const error = errorObject(flavor, 500, 'The generation failed.')
-  if (shape === 'data') return { data: { error } }
+  if (shape === 'data') return { data: errorBody(flavor, error) }
   if (shape === 'event') return { event: 'error', data: error }
   return { data: { object: 'error', ...error } }
 }

@@ -1,8 +1,10 @@
 import type { Token, Tokenizer } from './tokenizer.ts'
+import type { Family } from './dialects/dialect.ts'
 import type { Flavor } from './types.ts'
 
 export interface LogprobOptions {
   flavor: Flavor
+  family: Family
   tokenizer: Tokenizer
   /** Number of alternatives in each entry. */
   top: number
@@ -11,6 +13,8 @@ export interface LogprobOptions {
 }
 
 interface Entry {
+  /** llama.cpp's. */
+  id?: number
   token: string
   logprob: number
   bytes: number[] | null
@@ -49,18 +53,20 @@ export function ranked(
   return count > 0 ? [{ token, logprob }, ...alternatives] : []
 }
 
-/** OpenAI spells incomplete characters as escapes, vLLM as U+FFFD. */
-export function spelled(token: Token, { flavor, asIds }: Pick<LogprobOptions, 'flavor' | 'asIds'>): string {
+/** OpenAI spells incomplete characters as escapes, vLLM as U+FFFD, llama.cpp not at all. */
+export function spelled(token: Token, { flavor, family, asIds }: LogprobOptions): string {
   if (asIds) return `token_id:${token.id}`
-  if (flavor === 'vllm' || token.whole) return token.text
+  if (flavor === 'llamacpp') return token.whole ? token.text : ''
+  if (family === 'vllm' || token.whole) return token.text
   return token.bytes.map((byte) => `\\x${byte.toString(16).padStart(2, '0')}`).join('')
 }
 
-/** `bytes` are the token's own under OpenAI. vLLM encodes the decoded text, and for alternatives the text as shown. */
+/** `bytes` are the token's own under OpenAI and llama.cpp. vLLM encodes the decoded text, and for alternatives the text as shown. */
 function entry(token: Token, logprob: number, options: LogprobOptions, alternative: boolean): Entry {
   const shown = spelled(token, options)
+  if (options.flavor === 'llamacpp') return { id: token.id, token: shown, logprob, bytes: [...token.bytes] }
   const bytes =
-    options.flavor === 'openai' ? [...token.bytes] : [...utf8.encode(alternative ? shown : token.text)]
+    options.family === 'openai' ? [...token.bytes] : [...utf8.encode(alternative ? shown : token.text)]
   return { token: shown, logprob, bytes }
 }
 

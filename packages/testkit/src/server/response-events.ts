@@ -29,7 +29,7 @@ function* itemEvents(
   index: number,
 ): Generator<Json & { type: string }> {
   const place = { item_id: item['id'], output_index: index }
-  const thoughts = call.flavor === 'vllm' ? { content: [] } : { summary: [] }
+  const thoughts = call.family === 'vllm' ? { content: [] } : { summary: [] }
   const empty = { function_call: { arguments: '' }, message: { content: [] }, reasoning: thoughts }[kind]
   yield {
     type: 'response.output_item.added',
@@ -43,8 +43,8 @@ function* itemEvents(
     const { name, arguments: args } = item
     yield { type: 'response.function_call_arguments.done', ...place, name, arguments: args }
   } else if (kind === 'reasoning') {
-    const part = { ...place, ...(call.flavor === 'vllm' ? { content_index: 0 } : { summary_index: 0 }) }
-    const name = call.flavor === 'vllm' ? 'response.reasoning_text' : 'response.reasoning_summary_text'
+    const part = { ...place, ...(call.family === 'vllm' ? { content_index: 0 } : { summary_index: 0 }) }
+    const name = call.family === 'vllm' ? 'response.reasoning_text' : 'response.reasoning_summary_text'
     for (const { delta } of steps) yield { type: `${name}.delta`, ...part, delta: delta.reasoning ?? '' }
     yield { type: `${name}.done`, ...part, text: choice.reasoning }
   } else

@@ -84,7 +84,7 @@ export function outputItems(call: Call, choice: Generation): OutputItem[] {
   const suffix = call.id.replace(/^resp_/, '')
   if (choice.reasoning !== '') {
     const summary = [{ type: 'summary_text', text: choice.reasoning }]
-    const content = call.flavor === 'vllm' ? [{ type: 'reasoning_text', text: choice.reasoning }] : undefined
+    const content = call.family === 'vllm' ? [{ type: 'reasoning_text', text: choice.reasoning }] : undefined
     items.push({
       kind: 'reasoning',
       item:

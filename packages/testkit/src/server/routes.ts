@@ -1,3 +1,4 @@
+import { dialectOf } from './dialects/index.ts'
 import { errorReply } from './errors.ts'
 import { isTokenIds, record, text, type Json } from './json.ts'
 import { encodeSegments, messagesOf, promptSegments } from './template.ts'
@@ -43,15 +44,16 @@ export function serviceReply(
   const models = options.models ?? ['testkit-model']
   if (method === 'GET') {
     if (path === '/health') return { body: '' }
-    if (path === '/version') return { body: { version: options.version ?? '0.17.1' } }
+    if (path === '/version') return { body: { version: options.version ?? dialectOf(flavor).version } }
     if (path === '/v1/models')
       return { body: { object: 'list', data: models.map((id) => model(id, options)) } }
     const id = path.startsWith('/v1/models/')
       ? decodeURIComponent(path.slice('/v1/models/'.length))
       : undefined
     if (id !== undefined && models.includes(id)) return { body: model(id, options) }
-  } else if (flavor === 'vllm' && path === '/tokenize') return { body: tokenize(record(body), tokenizer) }
-  else if (flavor === 'vllm' && path === '/detokenize') {
+  } else if (flavor.startsWith('vllm') && path === '/tokenize')
+    return { body: tokenize(record(body), tokenizer) }
+  else if (flavor.startsWith('vllm') && path === '/detokenize') {
     const { tokens } = record(body)
     return { body: { prompt: isTokenIds(tokens) ? tokenizer.decode(tokens) : '' } }
   }
@@ -60,10 +62,11 @@ export function serviceReply(
 
 function model(id: string, { flavor }: ModelServerOptions): Json {
   const base = { id, object: 'model', created: 1_700_000_000 }
-  if (flavor !== 'vllm') return { ...base, owned_by: 'testkit' }
+  const { ownedBy } = dialectOf(flavor)
+  if (!ownedBy.startsWith('vllm')) return { ...base, owned_by: ownedBy }
   return {
     ...base,
-    owned_by: 'vllm',
+    owned_by: ownedBy,
     root: id,
     parent: null,
     max_model_len: MAX_MODEL_LENGTH,

@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { answer, answerFault, answersAlone, requestOf, Script } from './answer.ts'
 import type { Asked, Maker } from './call.ts'
 import { sendBody, type Exchange } from './deliver.ts'
+import { dialectOf, familyOf } from './dialects/index.ts'
 import { errorReply, unauthorized } from './errors.ts'
 import { record, text } from './json.ts'
 import { isGuarded, modelRoute, serviceReply } from './routes.ts'
@@ -13,7 +14,7 @@ import { refuse } from './validate.ts'
 const SECRET = /^(authorization|proxy-authorization|cookie|api-key|x-api-key)$/
 
 /**
- * Starts a model server on 127.0.0.1 that answers by script or rule, in OpenAI's or vLLM's wire format.
+ * Starts a model server on 127.0.0.1 that answers by script or rule, in the wire format of its `flavor`.
  *
  * @throws when the port is taken
  */
@@ -138,8 +139,8 @@ class Handler {
       return sendBody(exchange, reply)
     }
     const body = record(entry.body)
-    const requestId = flavor === 'vllm' ? text(request.headers['x-request-id']) : undefined
-    const asked: Asked = { ...route, body, requestId }
+    const requestId = familyOf(flavor) === 'vllm' ? text(request.headers['x-request-id']) : undefined
+    const asked: Asked = { ...route, body, requestId, headers: entry.headers }
     const about = { index: this.#asked++, path: entry.path, headers: entry.headers }
     const seen = requestOf(asked, this.#maker.tokenizer, about)
     exchange.fault = this.#script.fault(seen)
@@ -161,10 +162,13 @@ class Handler {
     )
   }
 
-  /** vLLM names its requests only when it is told to. */
+  /** vLLM and its like name requests only when they are told to. */
   #headers(): Record<string, string> {
-    if (this.#options.flavor === 'vllm') return {}
-    const id = this.#options.deterministic === true ? String(this.#maker.next()) : crypto.randomUUID()
+    const { flavor, deterministic } = this.#options
+    if (familyOf(flavor) === 'vllm' && flavor !== 'litellm') return {}
+    const id = deterministic === true ? String(this.#maker.next()) : crypto.randomUUID()
+    if (flavor === 'litellm')
+      return { 'x-litellm-call-id': id, 'x-litellm-version': dialectOf(flavor).version }
     return { 'x-request-id': `req_${id.replaceAll('-', '').padStart(32, '0')}` }
   }
 }

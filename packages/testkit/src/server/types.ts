@@ -1,8 +1,20 @@
 import type { Json } from './json.ts'
 import type { ChatMessage } from './template.ts'
 
-/** Whose wire format a server speaks. `vllm` is current vLLM: token ids on request, its errors, its extra fields. */
-export type Flavor = 'openai' | 'vllm'
+/**
+ * Whose wire format a server speaks, token ids included:
+ *
+ * - `openai`: none.
+ * - `vllm`: current vLLM. Ids on request, its errors, its extra fields.
+ * - `vllm-0.10`: vLLM 0.10.2 to 0.12, whose streams leave out ids around tool calls and reasoning.
+ * - `vllm-patched`: older vLLM with Agent Lightning's patch: ids in every whole chat answer, at the top.
+ * - `litellm`: a LiteLLM proxy before vLLM, which moves ids and loses some of them in streams.
+ * - `sglang`: ids in choices, in `meta_info`, or in `sglext`.
+ * - `llamacpp`: ids in log probabilities, or in `__verbose`.
+ */
+export type Flavor = 'openai' | 'vllm' | 'vllm-0.10' | 'vllm-patched' | 'litellm' | 'sglang' | 'llamacpp'
+
+export type ReasoningField = 'reasoning' | 'reasoning_content'
 
 export type Endpoint = 'chat' | 'completions' | 'responses' | 'embeddings'
 
@@ -173,9 +185,9 @@ export interface ModelServerOptions {
   apiKey?: string
   /** Answers 400 to request fields that the endpoint does not have, as api.openai.com does. @default false */
   strictFields?: boolean
-  /** Where reasoning text goes in chat answers. @default `['reasoning']` for vllm, none for openai */
-  reasoningFields?: readonly ('reasoning' | 'reasoning_content')[]
-  /** Answers `/version`. @default '0.17.1' */
+  /** Where reasoning text goes in chat answers. @default `['reasoning']` for vllm, none for openai, else `['reasoning_content']` */
+  reasoningFields?: readonly ReasoningField[]
+  /** Answers `/version`. @default one that speaks the flavor's format, as '0.17.1' for vllm */
   version?: string
   /** Counted ids and a fixed `created`, for snapshots. @default false */
   deterministic?: boolean

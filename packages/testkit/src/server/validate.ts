@@ -1,3 +1,4 @@
+import { dialectOf, familyOf } from './dialects/index.ts'
 import { errorReply } from './errors.ts'
 import { isRecord, number, record, type Json } from './json.ts'
 import type { Endpoint, Flavor, RawReply } from './types.ts'
@@ -51,6 +52,8 @@ export function refuse(
     const unknown = Object.keys(body).find((key) => !FIELDS[endpoint].has(key))
     if (unknown !== undefined) return bad(`Unrecognized request argument supplied: ${unknown}`, unknown)
   }
+  const refused = dialectOf(flavor).refuse?.(body, endpoint)
+  if (refused !== undefined) return bad(refused)
   return logprobProblem(body, flavor, bad) ?? streamProblem(body, endpoint, bad)
 }
 
@@ -59,7 +62,7 @@ type Bad = (message: string, param?: string) => RawReply
 function logprobProblem(body: Json, flavor: Flavor, bad: Bad): RawReply | undefined {
   const top = number(body['top_logprobs'])
   if (top === undefined || body['messages'] === undefined) return undefined
-  const lowest = flavor === 'vllm' ? -1 : 0
+  const lowest = familyOf(flavor) === 'vllm' ? -1 : 0
   if (top < lowest || top > 20)
     return bad(`'top_logprobs' is ${top}; it goes from ${lowest} to 20.`, 'top_logprobs')
   if (top !== 0 && body['logprobs'] !== true)
