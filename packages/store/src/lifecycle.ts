@@ -131,12 +131,13 @@ export function heardFrom<State extends RolloutState>(
   isLatest: boolean,
   now: number,
 ): Pick<Change<State>, 'attempt' | 'rollout'> {
-  const { status } = attempt
-  const revived = status === 'preparing' || status === 'unresponsive'
-  const waits = rollout.status === 'preparing' || rollout.status === 'requeuing'
+  const revived = attempt.status === 'preparing' || attempt.status === 'unresponsive'
+  const status = revived ? 'running' : attempt.status
+  // One whose time is over stays so, and its rollout in the queue: a late span must not cost it the retry.
+  const runs = status === 'running' && (rollout.status === 'preparing' || rollout.status === 'requeuing')
   return {
-    attempt: { ...attempt, lastHeartbeatTime: now, status: revived ? 'running' : status },
-    rollout: isLatest && waits ? { ...rollout, status: 'running' } : undefined,
+    attempt: { ...attempt, lastHeartbeatTime: now, status },
+    rollout: isLatest && runs ? { ...rollout, status } : undefined,
   }
 }
 
