@@ -99,14 +99,24 @@ function nest(entries: [key: string, value: unknown][]): unknown {
 }
 
 function settle(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null) return value
   if (Array.isArray(value)) return value.map(settle)
   if (!(value instanceof Map) && !isDict(value)) return value
   const entries: Iterable<[unknown, unknown]> = value instanceof Map ? value : Object.entries(value)
-  const map = new Map(Array.from(entries, ([key, item]): [string, unknown] => [String(key), settle(item)]))
-  const indices = Array.from(map.keys(), (key) => (/^\d+$/.test(key) ? Number(key) : -1)).sort(
-    (a, b) => a - b,
-  )
-  if (map.size === 0 || indices.some((index, i) => index !== i)) return Object.fromEntries(map)
+  const map = new Map<string, unknown>()
+  for (const [key, item] of entries) map.set(String(key), settle(item))
+  return toList(map) ?? Object.fromEntries(map)
+}
+
+/** The values where the keys are 0 to n-1, in any order. */
+function toList(map: ReadonlyMap<string, unknown>): unknown[] | undefined {
+  if (map.size === 0) return undefined
+  const indices: number[] = []
+  for (const key of map.keys()) {
+    if (!/^\d+$/.test(key)) return undefined
+    indices.push(Number(key))
+  }
+  if (indices.sort((a, b) => a - b).some((index, i) => index !== i)) return undefined
   return indices.map((index) => {
     if (map.has(String(index))) return map.get(String(index))
     throw new AglError('value_invalid', `The list index ${index} has leading zeros; write it without.`)
@@ -121,11 +131,13 @@ export function filter(attributes: Dict, prefix: string): Dict {
 
 /** What stands below `prefix`, nested again. @throws AglError where `prefix` itself is a key */
 export function filterAndUnflatten(attributes: Dict, prefix: string): unknown {
-  const below = Object.entries(filter(attributes, prefix)).map(([key, value]): [string, unknown] => {
+  const start = `${prefix}.`
+  const below: [string, unknown][] = []
+  for (const key of Object.keys(attributes)) {
     if (key === prefix)
       throw new AglError('value_invalid', `"${prefix}" is both a value and a prefix; keep one.`)
-    return [key.slice(prefix.length + 1), value]
-  })
+    if (key.startsWith(start)) below.push([key.slice(start.length), attributes[key]])
+  }
   return nest(below)
 }
 
@@ -306,7 +318,8 @@ const PYTHON_ONLY: Record<string, string> = { NaN: `"${NAN}"`, Infinity: '1e999'
 export function parsePythonJSON(json: string): unknown {
   try {
     return JSON.parse(json)
-  } catch {
+  } catch (error) {
+    if (!/NaN|Infinity/.test(json)) throw error
     const text = json.replace(
       /"(?:[^"\\]|\\.)*"|(?<![\w.])(?:NaN|Infinity)(?![\w.])/g,
       (token) => PYTHON_ONLY[token] ?? token,
