@@ -47,6 +47,10 @@ export class Call {
     this.#log = log
   }
 
+  get ended(): boolean {
+    return this.#activity.ended
+  }
+
   responded(response: unknown): void {
     this.#http = httpOf(response)
   }
@@ -224,8 +228,20 @@ export function follow(promise: unknown, call: Call): boolean {
     },
   )
   hook(promise, observed, call, true)
-  dropped.register(promise, call, call)
+  if (unawaited.length === 0) later(registerUnawaited, 0)
+  unawaited.push({ promise, call })
   return true
+}
+
+/** Calls of this turn. Most are awaited within it, end by themselves, and are spared the finalizer, which is not cheap. */
+let unawaited: { promise: Fields; call: Call }[] = []
+
+function registerUnawaited(): void {
+  for (const { promise, call } of unawaited) {
+    if (call.ended || promise['parsedPromise'] !== undefined) continue
+    dropped.register(promise, call, call)
+  }
+  unawaited = []
 }
 
 type Transform = (value: unknown, props: unknown) => unknown

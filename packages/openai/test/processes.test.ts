@@ -45,7 +45,7 @@ describe('what a program drops', () => {
         'openai.chat.completion abandoned',
         'openai.chat.completion abandoned',
         'openai.chat.completion abandoned',
-        'openai.embedding AglError',
+        'openai.embedding abandoned',
         'openai.response abandoned',
       ])
     },

@@ -310,7 +310,7 @@ export const calls: readonly Check[] = [
       const { data, request_id: id } = await client.embeddings.create(body).withResponse()
       return { first, lengths: data.data.map(({ embedding }) => embedding.length), usage: data.usage, id }
     },
-    spans: ['embedding OK 200', 'embedding OK 200'],
+    spans: ['embedding OK 200', 'embedding OK 200 raw'],
   },
   {
     name: 'embeddings that fail, and raw ones',
@@ -321,7 +321,7 @@ export const calls: readonly Check[] = [
       const response = await client.embeddings.create(body).asResponse()
       return { failed, text: await response.text() }
     },
-    spans: ['embedding ERROR 400 BadRequestError', 'embedding OK 200'],
+    spans: ['embedding ERROR 400 BadRequestError', 'embedding OK 200 raw'],
   },
   {
     name: 'the Responses API',
