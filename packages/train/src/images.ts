@@ -21,6 +21,8 @@ function contentOf(message: unknown): unknown {
   if (!isDict(message) || !Object.hasOwn(message, 'content')) return undefined
   const { content } = message
   if (typeof content !== 'string') return content
+  // Most contents are text, and refusing text takes a parser ten times as long as reading a list.
+  if (!/^[ \t\n\r]*\[/.test(content)) return undefined
   try {
     return parsePythonJSON(content)
   } catch {

@@ -1,5 +1,6 @@
 import { AglError, type Span } from '@agl/core'
 import { isDict, parsePythonJSON } from '@agl/core/semconv'
+import { isEmpty } from './attributes.ts'
 import { type Grouped, groupAttributes } from './group.ts'
 import { type ChatMessage, type ToolCallParam, toMessageParam } from './params.ts'
 
@@ -44,10 +45,6 @@ interface RecordedCall {
 
 function isList(value: unknown): value is readonly unknown[] {
   return Array.isArray(value)
-}
-
-function isEmpty(value: Grouped): boolean {
-  return Object.keys(value).length === 0
 }
 
 /** Undefined for a span that is no model call. */

@@ -75,7 +75,8 @@ export function toTriplets(spans: readonly Span[], options: TripletOptions = {})
   }))
   const kept = options.skipEmptyTokenSpans === true ? found.filter(({ triplet }) => hasIds(triplet)) : found
   const rewards = matchRewards(root, new Set(kept.map(({ id }) => id)), rewardMatch)
-  return kept.map(({ id, triplet }) => ({ ...triplet, reward: rewards.get(id) ?? null }))
+  for (const { id, triplet } of kept) triplet.reward = rewards.get(id) ?? null
+  return kept.map(({ triplet }) => triplet)
 }
 
 function hasIds({ prompt, response }: Triplet): boolean {
