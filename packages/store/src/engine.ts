@@ -118,6 +118,8 @@ export type Result<Op extends Operation> = Operations[Op]['result']
 
 export type Engine = { [Op in Operation]: (...args: Arguments<Op>) => Result<Op> }
 
+export type AsyncEngine = { [Op in Operation]: (...args: Arguments<Op>) => Promise<Result<Op>> }
+
 /** What somebody else has done to the store. */
 export type News = { queued: number } | { finished: readonly string[] }
 

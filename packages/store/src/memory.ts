@@ -103,6 +103,8 @@ class MemoryEngine implements Engine {
   startAttempt(rolloutId: string, attemptId: string, workerId: string | null): AttemptedRollout {
     const entry = this.#entries.get(rolloutId)
     if (entry === undefined) throw missing(rolloutId)
+    const known = findAttempt(entry, attemptId)
+    if (known !== undefined) return structuredClone({ ...entry.rollout, attempt: known })
     const started = this.#attempt(entry, attemptId, workerId)
     this.#note(workerAfter(started.attempt, now()))
     return started

@@ -5,11 +5,12 @@ import { memoryTransport } from './memory.ts'
 import type { Store, StoreOptions } from './store.ts'
 
 /**
- * Opens the store at `url`: `memory:`, or `sqlite:` and a path, relative to the working directory. A SQLite file and
- * its folders are made when they are not there.
+ * Opens the store at `url`: `memory:`, `sqlite:` and a path, relative to the working directory, or `postgres:` as the
+ * driver takes it, with `?schema=` for another schema than `agl`. A SQLite file and its folders are made when they are
+ * not there, and so is the schema.
  *
  * @example const store = await openStore('sqlite:agl.db')
- * @throws AglError usage for a URL that is not understood, store_unavailable, store_schema
+ * @throws AglError usage for a URL that is not understood, store_unavailable, store_schema, package_missing
  */
 export async function openStore(url: string, options: StoreOptions = {}): Promise<Store> {
   if (url === 'memory:') return new LocalStore(url, memoryTransport(), options)
@@ -19,12 +20,20 @@ export async function openStore(url: string, options: StoreOptions = {}): Promis
     await client.open()
     return new LocalStore(url, client, options)
   }
+  if (/^postgres(ql)?:/.test(url)) {
+    const [{ PostgresClient }, { readURL }] = await Promise.all([
+      import('./postgres/client.ts'),
+      import('./postgres/database.ts'),
+    ])
+    const settings = readURL(url)
+    return new LocalStore(settings.shown, await PostgresClient.open(settings), options)
+  }
   const scheme = /^([a-z][a-z+]*):/i.exec(url)?.[1]
   throw new AglError(
     'usage',
     scheme === undefined
       ? `The store URL "${url}" names no kind of store; for a SQLite file write "sqlite:${url}".`
-      : `The store URL begins with "${scheme}:", which this version cannot open; use "memory:" or "sqlite:FILE".`,
+      : `The store URL begins with "${scheme}:", which this version cannot open; use "memory:", "sqlite:FILE" or "postgres://…".`,
   )
 }
 

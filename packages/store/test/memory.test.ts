@@ -1,4 +1,4 @@
 import { openStore } from '../src/index.ts'
 import { storeContract } from './contract.ts'
 
-storeContract('memory:', () => openStore('memory:'))
+storeContract('memory:', (options) => openStore('memory:', options), { ordered: true })

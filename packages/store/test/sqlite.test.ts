@@ -3,4 +3,6 @@ import { openStore } from '../src/index.ts'
 import { storeContract } from './contract.ts'
 import { folder } from './folder.ts'
 
-storeContract('sqlite:', () => openStore(`sqlite:${join(folder(), 'agl.db')}`))
+storeContract('sqlite:', (options) => openStore(`sqlite:${join(folder(), 'agl.db')}`, options), {
+  ordered: true,
+})

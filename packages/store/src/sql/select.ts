@@ -1,4 +1,4 @@
-import { type Condition, type Field, type Selection, nullIsLargest } from '../query.ts'
+import { type Condition, type Field, type Selection, type SpanSelection, nullIsLargest } from '../query.ts'
 
 /** What is bound to a question mark. */
 export type Value = string | number | null | readonly string[] | readonly number[]
@@ -15,6 +15,8 @@ export interface Dialect {
   contains(column: string): string
   /** Whether the text `column` is in a list. */
   among(column: string, list: readonly string[]): Clause
+  /** The text `column`, to sort by code points. */
+  sortable(column: string): string
   /** The next place in the queue. */
   readonly nextPlace: string
 }
@@ -61,6 +63,23 @@ export function where<Name extends Field>(
   return join([...always, ...filter, { sql: 'TRUE', values: [] }], 'and')
 }
 
+/** The latest attempt of a rollout. */
+export const LATEST = 'rollout_id = ? ORDER BY sequence_id DESC LIMIT 1'
+
+/** The rollout and attempt whose spans are wanted. */
+export function ofAttempt({ rolloutId, attemptId }: SpanSelection): Clause[] {
+  const rollout: Clause = {
+    sql: 'rollout = (SELECT id FROM {rollouts} WHERE rollout_id = ?)',
+    values: [rolloutId],
+  }
+  if (attemptId === undefined) return [rollout]
+  const [which, values] =
+    attemptId === 'latest'
+      ? [LATEST, [rolloutId]]
+      : ['rollout_id = ? AND attempt_id = ?', [rolloutId, attemptId]]
+  return [rollout, { sql: `attempt = (SELECT id FROM {attempts} WHERE ${which})`, values }]
+}
+
 function join(clauses: readonly Clause[], logic: 'and' | 'or'): Clause {
   return {
     sql: clauses.map(({ sql }) => sql).join(logic === 'and' ? ' AND ' : ' OR '),
@@ -78,6 +97,7 @@ function toClause(condition: Condition<Field>, dialect: Dialect): Clause {
 /** Order and page, to follow the conditions. */
 export function arrange<Name extends Field>(
   { sortBy, descending, limit, offset }: Selection<Name>,
+  dialect: Dialect,
   columns: Partial<Record<Field, string>> = {},
 ): Clause {
   const order: string[] = []
@@ -87,7 +107,7 @@ export function arrange<Name extends Field>(
     // Said in full, since databases differ in where nothing goes.
     const nothing = nullIsLargest(sortBy) ? 'IS NULL' : 'IS NOT NULL'
     if (NULLABLE.has(sortBy)) order.push(`(${column} ${nothing}) ${direction}`)
-    order.push(`${column} ${direction}`)
+    order.push(`${NUMBERS.has(sortBy) ? column : dialect.sortable(column)} ${direction}`)
   }
   const page = limit === -1 && offset === 0 ? '' : ' LIMIT ? OFFSET ?'
   return {
@@ -95,6 +115,19 @@ export function arrange<Name extends Field>(
     values: page === '' ? [] : [limit === -1 ? Number.MAX_SAFE_INTEGER : limit, offset],
   }
 }
+
+const NUMBERS: ReadonlySet<Field> = new Set([
+  'sequenceId',
+  'version',
+  'startTime',
+  'endTime',
+  'createTime',
+  'updateTime',
+  'lastHeartbeatTime',
+  'lastDequeueTime',
+  'lastBusyTime',
+  'lastIdleTime',
+])
 
 /** Others need no look at whether they are there, so that an index can give their order. */
 const NULLABLE: ReadonlySet<Field> = new Set([

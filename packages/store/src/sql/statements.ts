@@ -12,16 +12,17 @@ import type { Clause, Dialect, Value } from './select.ts'
 /** A rollout whose input and metadata are JSON texts already. */
 export type RolloutRow = Omit<Rollout, 'input' | 'metadata' | 'attempt'> & { input: string; metadata: string }
 
-export const ROLLOUT_COLUMNS =
+const ROLLOUT_COLUMNS =
   'rollout_id, input, start_time, end_time, mode, resources_id, status, config, metadata, limited, queued'
 
-/** Does nothing where it is there already. */
-export function insertRollout(rollout: RolloutRow, { nextPlace }: Dialect): Clause {
-  const place = isQueued(rollout.status) ? nextPlace : 'NULL'
+/** Does nothing about those that are there already. */
+export function insertRollout(rollouts: readonly RolloutRow[], { nextPlace }: Dialect): Clause {
+  const rows = rollouts.map(
+    ({ status }) => `(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ${isQueued(status) ? nextPlace : 'NULL'})`,
+  )
   return {
-    sql: `INSERT INTO {rollouts} (${ROLLOUT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ${place})
-          ON CONFLICT (rollout_id) DO NOTHING`,
-    values: [
+    sql: `INSERT INTO {rollouts} (${ROLLOUT_COLUMNS}) VALUES ${rows.join(', ')} ON CONFLICT (rollout_id) DO NOTHING`,
+    values: rollouts.flatMap((rollout) => [
       rollout.rolloutId,
       rollout.input,
       rollout.startTime,
@@ -32,7 +33,7 @@ export function insertRollout(rollout: RolloutRow, { nextPlace }: Dialect): Clau
       JSON.stringify(rollout.config),
       rollout.metadata,
       limited(rollout),
-    ],
+    ]),
   }
 }
 
@@ -72,11 +73,11 @@ function limited({ config }: Pick<Rollout, 'config'>): number {
   return isLimited(config) ? 1 : 0
 }
 
-export function insertAttempt(attempt: Attempt): Clause {
+export function insertAttempt(attempts: readonly Attempt[]): Clause {
   return {
     sql: `INSERT INTO {attempts} (rollout_id, attempt_id, sequence_id, start_time, end_time, status, worker_id,
-            last_heartbeat_time, metadata) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-    values: [
+            last_heartbeat_time, metadata) VALUES ${attempts.map(() => '(?, ?, ?, ?, ?, ?, ?, ?, ?)').join(', ')}`,
+    values: attempts.flatMap((attempt) => [
       attempt.rolloutId,
       attempt.attemptId,
       attempt.sequenceId,
@@ -86,7 +87,7 @@ export function insertAttempt(attempt: Attempt): Clause {
       attempt.workerId,
       attempt.lastHeartbeatTime,
       JSON.stringify(attempt.metadata),
-    ],
+    ]),
   }
 }
 
@@ -148,10 +149,10 @@ export function putResources(
   { nextPlace }: Pick<Dialect, 'nextPlace'>,
 ): Clause {
   return {
-    sql: `INSERT INTO {resources} (resources_id, create_time, update_time, version, resources, place)
+    sql: `INSERT INTO {resources} AS resources (resources_id, create_time, update_time, version, resources, place)
           VALUES (?, ?, ?, 1, ?, ${nextPlace})
           ON CONFLICT (resources_id) DO UPDATE SET update_time = excluded.update_time,
-            version = {resources}.version + 1, resources = excluded.resources, place = excluded.place
+            version = resources.version + 1, resources = excluded.resources, place = excluded.place
           RETURNING resources_id, create_time, update_time, version, resources`,
     values: [resourcesId, updateTime, updateTime, JSON.stringify(namedResourcesToJSON(resources))],
   }

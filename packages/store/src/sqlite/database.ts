@@ -10,6 +10,7 @@ export const dialect: Dialect = {
     sql: `${column} IN (SELECT value FROM json_each(?))`,
     values: [JSON.stringify(list)],
   }),
+  sortable: (column) => column,
   nextPlace: '(SELECT coalesce(max(queued), 0) + 1 FROM {rollouts})',
 }
 

@@ -41,7 +41,7 @@ import {
   readWorker,
   text,
 } from '../sql/records.ts'
-import { type Clause, SPAN_COLUMNS, type Value, arrange, where } from '../sql/select.ts'
+import { type Clause, LATEST, SPAN_COLUMNS, type Value, arrange, ofAttempt, where } from '../sql/select.ts'
 import {
   insertAttempt,
   insertRollout,
@@ -64,8 +64,6 @@ import type {
 } from '../types.ts'
 import { Database, dialect } from './database.ts'
 import { SpanWriter } from './span-writer.ts'
-
-const LATEST = 'rollout_id = ? ORDER BY sequence_id DESC LIMIT 1'
 
 /** The operations on a store file, each in a transaction of its own. */
 export class SqliteEngine implements Engine {
@@ -123,8 +121,9 @@ export class SqliteEngine implements Engine {
   startAttempt(rolloutId: string, attemptId: string, workerId: string | null): AttemptedRollout {
     return this.#db.write(() => {
       if (this.#state(rolloutId) === undefined) throw missing(rolloutId)
-      const attempt = this.#begin(rolloutId, attemptId, workerId, now())
-      this.#note(workerAfter(attempt, now()))
+      const known = this.#attempt(rolloutId, attemptId)
+      const attempt = known ?? this.#begin(rolloutId, attemptId, workerId, now())
+      if (known === undefined) this.#note(workerAfter(attempt, now()))
       return { ...this.#rollout(rolloutId), attempt }
     })
   }
@@ -169,7 +168,7 @@ export class SqliteEngine implements Engine {
   }
 
   findRollouts(selection: RolloutSelection): Found {
-    return this.#find('rollouts', where(selection, dialect), arrange(selection))
+    return this.#find('rollouts', where(selection, dialect), arrange(selection, dialect))
   }
 
   readRollouts(ids: readonly number[]): Rollout[] {
@@ -184,7 +183,12 @@ export class SqliteEngine implements Engine {
 
   listAttempts(selection: AttemptSelection): Listed<Attempt> {
     const always = { sql: 'rollout_id = ?', values: [selection.rolloutId] }
-    return this.#list('attempts', where(selection, dialect, [always]), arrange(selection), readAttempt)
+    return this.#list(
+      'attempts',
+      where(selection, dialect, [always]),
+      arrange(selection, dialect),
+      readAttempt,
+    )
   }
 
   addSpans(spans: readonly Span[], options: AddSpansOptions): AddedSpans {
@@ -196,19 +200,11 @@ export class SqliteEngine implements Engine {
   }
 
   findSpans(selection: SpanSelection): Found {
-    const { rolloutId, attemptId } = selection
-    const always: Clause[] = [
-      { sql: 'rollout = (SELECT id FROM rollouts WHERE rollout_id = ?)', values: [rolloutId] },
-    ]
-    if (attemptId === 'latest') {
-      always.push({ sql: `attempt = (SELECT id FROM attempts WHERE ${LATEST})`, values: [rolloutId] })
-    } else if (attemptId !== undefined) {
-      always.push({
-        sql: 'attempt = (SELECT id FROM attempts WHERE rollout_id = ? AND attempt_id = ?)',
-        values: [rolloutId, attemptId],
-      })
-    }
-    return this.#find('spans', where(selection, dialect, always), arrange(selection, SPAN_COLUMNS))
+    return this.#find(
+      'spans',
+      where(selection, dialect, ofAttempt(selection)),
+      arrange(selection, dialect, SPAN_COLUMNS),
+    )
   }
 
   readSpans(ids: readonly number[]): string[] {
@@ -239,7 +235,7 @@ export class SqliteEngine implements Engine {
   }
 
   listResources(selection: ResourcesSelection): Listed<ResourcesUpdate> {
-    return this.#list('resources', where(selection, dialect), arrange(selection), readResources)
+    return this.#list('resources', where(selection, dialect), arrange(selection, dialect), readResources)
   }
 
   updateWorker(workerId: string, heartbeatStats: Worker['heartbeatStats'] | undefined): Worker {
@@ -250,7 +246,7 @@ export class SqliteEngine implements Engine {
   }
 
   listWorkers(selection: WorkerSelection): Listed<Worker> {
-    return this.#list('workers', where(selection, dialect), arrange(selection), readWorker)
+    return this.#list('workers', where(selection, dialect), arrange(selection, dialect), readWorker)
   }
 
   count(): Counts {
@@ -295,7 +291,7 @@ export class SqliteEngine implements Engine {
       startTime,
       endTime: null,
     }
-    this.#db.run(insertRollout(rollout, dialect))
+    this.#db.run(insertRollout([rollout], dialect))
   }
 
   #begin(
@@ -311,7 +307,7 @@ export class SqliteEngine implements Engine {
       number(count ?? {}, 'n'),
       status,
     )
-    this.#db.run(insertAttempt(attempt))
+    this.#db.run(insertAttempt([attempt]))
     this.#run('UPDATE rollouts SET status = ? WHERE rollout_id = ?', status, rolloutId)
     return attempt
   }

@@ -1,0 +1,387 @@
+import type { Span } from '@agl/core'
+import {
+  type AsyncEngine,
+  type Counts,
+  type Found,
+  type Listed,
+  type NewRollout,
+  type StartedRollout,
+  type Turn,
+  missing,
+  newId,
+} from '../engine.ts'
+import {
+  ailment,
+  isFinished,
+  isQueued,
+  newAttempt,
+  updatedAttempt,
+  updatedRollout,
+  workerAfter,
+  workerAfterDequeue,
+} from '../lifecycle.ts'
+import type {
+  AttemptSelection,
+  ResourcesSelection,
+  RolloutSelection,
+  SpanSelection,
+  WorkerSelection,
+} from '../query.ts'
+import type { NamedResources, ResourcesUpdate } from '../resources.ts'
+import {
+  type Row,
+  number,
+  readAttempt,
+  readResources,
+  readRollout,
+  readState,
+  readWorker,
+  text,
+} from '../sql/records.ts'
+import { type Clause, SPAN_COLUMNS, arrange, ofAttempt, where } from '../sql/select.ts'
+import { putResources, saveAttempt, saveRollout, saveWorker, turnRollout } from '../sql/statements.ts'
+import type {
+  AddSpansOptions,
+  AddedSpans,
+  Attempt,
+  AttemptUpdate,
+  AttemptedRollout,
+  Rollout,
+  RolloutStatus,
+  RolloutUpdate,
+  Worker,
+} from '../types.ts'
+import { type Connection, type Database, dialect } from './database.ts'
+import { addSpans } from './spans.ts'
+import { begin, findAttempt, insertRollouts, lockRollout, note, rolloutOf, start } from './rollouts.ts'
+
+/**
+ * The operations on a PostgreSQL database, each in a transaction of its own. Whoever changes anything of a rollout locks
+ * its row first, so that no two do it at once; the clock is the database's.
+ */
+export class PostgresEngine implements AsyncEngine {
+  readonly #database: Database
+
+  constructor(database: Database) {
+    this.#database = database
+  }
+
+  enqueueRollouts(requests: readonly NewRollout[]): Promise<Rollout[]> {
+    return this.#database.transaction(async (connection) => {
+      await insertRollouts(connection, requests, 'queuing', undefined)
+      connection.tell({ queued: requests.length })
+      const ids = requests.map(({ rolloutId }) => rolloutId)
+      const rows = await connection.all('SELECT * FROM {rollouts} WHERE rollout_id = ANY(?) ORDER BY id', ids)
+      return rows.map(readRollout)
+    })
+  }
+
+  dequeueRollouts(limit: number, workerId: string | null): Promise<AttemptedRollout[]> {
+    return this.#database.transaction(async (connection) => {
+      const taken: AttemptedRollout[] = []
+      while (taken.length < limit) {
+        const more = await this.#take(connection, limit - taken.length, workerId)
+        if (more === undefined) break
+        taken.push(...more)
+      }
+      if (workerId !== null) {
+        const row = await connection.get('SELECT * FROM {workers} WHERE worker_id = ?', workerId)
+        const known = row && readWorker(row)
+        await note(connection, workerAfterDequeue(workerId, taken.at(-1)?.attempt, known, connection.now))
+      }
+      return taken
+    }, true)
+  }
+
+  /** Undefined where the queue is empty; rollouts that have another status by now are passed over. */
+  async #take(
+    connection: Connection,
+    limit: number,
+    workerId: string | null,
+  ): Promise<AttemptedRollout[] | undefined> {
+    const rows = await connection.all(
+      'SELECT * FROM {rollouts} WHERE queued IS NOT NULL ORDER BY queued LIMIT ? FOR UPDATE SKIP LOCKED',
+      limit,
+    )
+    if (rows.length === 0) return undefined
+    const waiting = rows.map(readRollout).filter(({ status }) => isQueued(status))
+    const ids = waiting.map(({ rolloutId }) => rolloutId)
+    const counts = await connection.all(
+      'SELECT rollout_id, count(*) AS n FROM {attempts} WHERE rollout_id = ANY(?) GROUP BY rollout_id',
+      ids,
+    )
+    const attempts = new Map(counts.map((row) => [text(row, 'rollout_id'), number(row, 'n')]))
+    const taken = waiting.map((rollout): AttemptedRollout => {
+      const { rolloutId } = rollout
+      const given = { rolloutId, attemptId: newId('at'), workerId, startTime: connection.now }
+      const attempt = newAttempt(given, attempts.get(rolloutId) ?? 0)
+      return { ...rollout, status: 'preparing', attempt }
+    })
+    await begin(
+      connection,
+      taken.map(({ attempt }) => attempt),
+    )
+    await connection.run({
+      sql: 'UPDATE {rollouts} SET queued = NULL WHERE id = ANY(?)',
+      values: [rows.map((row) => number(row, 'id'))],
+    })
+    return taken
+  }
+
+  async countQueued(limit: number): Promise<number> {
+    const some = 'SELECT 1 FROM {rollouts} WHERE queued IS NOT NULL LIMIT ?'
+    const row = await this.#database.get(`SELECT count(*) AS n FROM (${some}) AS some`, limit)
+    return number(row ?? {}, 'n')
+  }
+
+  startRollout(request: StartedRollout): Promise<AttemptedRollout> {
+    return this.#database.transaction(async (connection) => {
+      const { attempt, isNew } = await start(connection, request)
+      if (isNew) await note(connection, workerAfter(attempt, connection.now))
+      return { ...(await rolloutOf(connection, request.rolloutId)), attempt }
+    })
+  }
+
+  startAttempt(rolloutId: string, attemptId: string, workerId: string | null): Promise<AttemptedRollout> {
+    return this.#database.transaction(async (connection) => {
+      await lockRollout(connection, rolloutId)
+      let attempt = await findAttempt(connection, rolloutId, attemptId)
+      if (attempt === undefined) {
+        const row = await connection.get(
+          'SELECT count(*) AS n FROM {attempts} WHERE rollout_id = ?',
+          rolloutId,
+        )
+        const given = { rolloutId, attemptId, workerId, startTime: connection.now }
+        attempt = newAttempt(given, number(row ?? {}, 'n'))
+        await begin(connection, [attempt])
+        await note(connection, workerAfter(attempt, connection.now))
+      }
+      return { ...(await rolloutOf(connection, rolloutId)), attempt }
+    })
+  }
+
+  updateRollout(rolloutId: string, update: RolloutUpdate): Promise<Rollout> {
+    return this.#database.transaction(async (connection) => {
+      const row = await connection.get('SELECT * FROM {rollouts} WHERE rollout_id = ? FOR UPDATE', rolloutId)
+      if (row === undefined) throw missing(rolloutId)
+      const rollout = updatedRollout(readRollout(row), update, connection.now)
+      await connection.run(saveRollout(rollout, update.status !== undefined, dialect))
+      if (update.status !== undefined) tell(connection, rollout)
+      return rollout
+    })
+  }
+
+  updateAttempt(
+    rolloutId: string,
+    attemptId: string,
+    update: AttemptUpdate,
+  ): Promise<{ attempt: Attempt; turn: Turn | undefined }> {
+    return this.#database.transaction(async (connection) =>
+      this.#update(connection, rolloutId, attemptId, () => update),
+    )
+  }
+
+  /** `decide` sees the attempt as it is once nobody else can change it. */
+  async #update(
+    connection: Connection,
+    rolloutId: string,
+    attemptId: string,
+    decide: (attempt: Attempt) => AttemptUpdate,
+  ): Promise<{ attempt: Attempt; turn: Turn | undefined }> {
+    const rollout = await lockRollout(connection, rolloutId, attemptId)
+    const latest = await findAttempt(connection, rolloutId, 'latest')
+    const isLatest = attemptId === 'latest' || attemptId === latest?.attemptId
+    const attempt = isLatest ? latest : await findAttempt(connection, rolloutId, attemptId)
+    if (attempt === undefined) throw missing(rolloutId, attemptId)
+    const change = updatedAttempt(rollout, attempt, isLatest, decide(attempt), connection.now)
+    await connection.run(saveAttempt(change.attempt))
+    if (change.rollout !== undefined) {
+      await connection.run(turnRollout(change.rollout, dialect))
+      tell(connection, change.rollout)
+    }
+    await note(connection, change.worker)
+    return { attempt: change.attempt, turn: change.rollout && { rolloutId, status: change.rollout.status } }
+  }
+
+  async watch(): Promise<Turn[]> {
+    const ailing = async (get: Database['all'], where: string, ...values: string[]): Promise<Attempt[]> => {
+      const rows = await get(
+        `SELECT attempts.*, rollouts.config, extract(epoch FROM clock_timestamp())::float8 AS now
+         FROM {rollouts} AS rollouts JOIN {attempts} AS attempts ON attempts.rollout_id = rollouts.rollout_id
+         WHERE rollouts.limited = 1 AND rollouts.status IN ('preparing', 'running') ${where}
+           AND attempts.sequence_id =
+             (SELECT max(sequence_id) FROM {attempts} AS other WHERE other.rollout_id = rollouts.rollout_id)`,
+        ...values,
+      )
+      return rows.flatMap((row) => {
+        const attempt = readAttempt(row)
+        const status = ailment(attempt, JSON.parse(text(row, 'config')), number(row, 'now'))
+        return status === undefined ? [] : [{ ...attempt, status }]
+      })
+    }
+    const turns: Turn[] = []
+    for (const { rolloutId } of await ailing((sql) => this.#database.all(sql), '')) {
+      const turn = await this.#database.transaction(async (connection) => {
+        // Somebody else may have looked at the same time, or the attempt given a sign of life.
+        await lockRollout(connection, rolloutId)
+        const [attempt] = await ailing(connection.all, 'AND rollouts.rollout_id = ?', rolloutId)
+        if (attempt === undefined) return undefined
+        const { attemptId, status } = attempt
+        return (await this.#update(connection, rolloutId, attemptId, () => ({ status }))).turn
+      })
+      if (turn !== undefined) turns.push(turn)
+    }
+    return turns
+  }
+
+  async readStatuses(rolloutIds: readonly string[]): Promise<(RolloutStatus | null)[]> {
+    const rows = await this.#database.all(
+      'SELECT rollout_id, status, end_time, config FROM {rollouts} WHERE rollout_id = ANY(?)',
+      rolloutIds,
+    )
+    const statuses = new Map(rows.map(readState).map(({ rolloutId, status }) => [rolloutId, status]))
+    return rolloutIds.map((rolloutId) => statuses.get(rolloutId) ?? null)
+  }
+
+  findRollouts(selection: RolloutSelection): Promise<Found> {
+    return this.#find('{rollouts}', where(selection, dialect), arrange(selection, dialect))
+  }
+
+  async readRollouts(ids: readonly number[]): Promise<Rollout[]> {
+    const rows = await this.#database.all('SELECT * FROM {rollouts} WHERE id = ANY(?)', ids)
+    const latest = await this.#database.all(
+      `SELECT * FROM {attempts} AS attempts WHERE rollout_id = ANY(?) AND sequence_id =
+         (SELECT max(sequence_id) FROM {attempts} AS other WHERE other.rollout_id = attempts.rollout_id)`,
+      rows.map((row) => text(row, 'rollout_id')),
+    )
+    const attempts = new Map(latest.map(readAttempt).map((attempt) => [attempt.rolloutId, attempt]))
+    return inOrder(ids, rows, (row) => {
+      const rollout = readRollout(row)
+      const attempt = attempts.get(rollout.rolloutId)
+      return attempt === undefined ? rollout : { ...rollout, attempt }
+    })
+  }
+
+  listAttempts(selection: AttemptSelection): Promise<Listed<Attempt>> {
+    const always = { sql: 'rollout_id = ?', values: [selection.rolloutId] }
+    const filter = where(selection, dialect, [always])
+    return this.#list('{attempts}', filter, arrange(selection, dialect), readAttempt)
+  }
+
+  addSpans(spans: readonly Span[], options: AddSpansOptions): Promise<AddedSpans> {
+    return addSpans(this.#database, spans, options)
+  }
+
+  findSpans(selection: SpanSelection): Promise<Found> {
+    const filter = where(selection, dialect, ofAttempt(selection))
+    return this.#find('{spans}', filter, arrange(selection, dialect, SPAN_COLUMNS))
+  }
+
+  async readSpans(ids: readonly number[]): Promise<string[]> {
+    const rows = await this.#database.all('SELECT id, data FROM {spans} WHERE id = ANY(?)', ids)
+    return inOrder(ids, rows, (row) => text(row, 'data'))
+  }
+
+  nextSequenceIds(rolloutIds: readonly string[]): Promise<number[]> {
+    return this.#database.transaction(async (connection) => {
+      const counts = new Map<string, number>()
+      for (const id of rolloutIds) counts.set(id, (counts.get(id) ?? 0) + 1)
+      const next = new Map<string, number>()
+      // In one order for all, so that nobody waits for somebody who waits for them.
+      for (const [id, count] of [...counts].toSorted(([a], [b]) => (a < b ? -1 : 1))) {
+        const row = await connection.get(
+          `INSERT INTO {sequences} AS sequences (rollout_id, last) VALUES (?, ?)
+           ON CONFLICT (rollout_id) DO UPDATE SET last = sequences.last + excluded.last RETURNING last`,
+          id,
+          count,
+        )
+        next.set(id, number(row ?? {}, 'last') - count)
+      }
+      return rolloutIds.map((id) => {
+        const given = (next.get(id) ?? 0) + 1
+        next.set(id, given)
+        return given
+      })
+    })
+  }
+
+  putResources(resourcesId: string, resources: NamedResources): Promise<ResourcesUpdate> {
+    return this.#database.transaction(async (connection) => {
+      const { sql, values } = putResources({ resourcesId, updateTime: connection.now, resources }, dialect)
+      return readResources((await connection.get(sql, ...values)) ?? {})
+    }, true)
+  }
+
+  async latestResources(): Promise<ResourcesUpdate | undefined> {
+    const row = await this.#database.get('SELECT * FROM {resources} ORDER BY place DESC LIMIT 1')
+    return row && readResources(row)
+  }
+
+  listResources(selection: ResourcesSelection): Promise<Listed<ResourcesUpdate>> {
+    const filter = where(selection, dialect)
+    return this.#list('{resources}', filter, arrange(selection, dialect), readResources)
+  }
+
+  updateWorker(workerId: string, heartbeatStats: Worker['heartbeatStats'] | undefined): Promise<Worker> {
+    return this.#database.transaction(async (connection) => {
+      const stats = heartbeatStats && { heartbeatStats }
+      await note(connection, { workerId, lastHeartbeatTime: connection.now, ...stats })
+      return readWorker((await connection.get('SELECT * FROM {workers} WHERE worker_id = ?', workerId)) ?? {})
+    })
+  }
+
+  listWorkers(selection: WorkerSelection): Promise<Listed<Worker>> {
+    return this.#list('{workers}', where(selection, dialect), arrange(selection, dialect), readWorker)
+  }
+
+  async count(): Promise<Counts> {
+    const tables = ['rollouts', 'attempts', 'spans', 'resources', 'workers'] as const
+    const counts = tables.map((table) => `(SELECT count(*) FROM {${table}}) AS ${table}`)
+    const row = (await this.#database.get(`SELECT ${counts.join(', ')}`)) ?? {}
+    return {
+      rollouts: number(row, 'rollouts'),
+      attempts: number(row, 'attempts'),
+      spans: number(row, 'spans'),
+      resources: number(row, 'resources'),
+      workers: number(row, 'workers'),
+    }
+  }
+
+  close(): Promise<void> {
+    return this.#database.close()
+  }
+
+  async #find(table: string, filter: Clause, page: Clause): Promise<Found> {
+    const { total, items } = await this.#list(table, filter, page, (row) => number(row, 'id'), 'id')
+    return { total, ids: items }
+  }
+
+  async #list<Item>(
+    table: string,
+    filter: Clause,
+    page: Clause,
+    read: (row: Row) => Item,
+    columns = '*',
+  ): Promise<Listed<Item>> {
+    const from = `FROM ${table} WHERE ${filter.sql}`
+    const rows = await this.#database.all(
+      `SELECT ${columns} ${from} ${page.sql}`,
+      ...filter.values,
+      ...page.values,
+    )
+    // A page that is all needs no second look at what there is.
+    if (page.values.length === 0) return { total: rows.length, items: rows.map(read) }
+    const total = await this.#database.get(`SELECT count(*) AS n ${from}`, ...filter.values)
+    return { total: number(total ?? {}, 'n'), items: rows.map(read) }
+  }
+}
+
+function inOrder<T>(ids: readonly number[], rows: readonly Row[], read: (row: Row) => T): T[] {
+  const byId = new Map(rows.map((row) => [number(row, 'id'), row]))
+  return ids.map((id) => byId.get(id)).flatMap((row) => (row === undefined ? [] : [read(row)]))
+}
+
+function tell(connection: Connection, { rolloutId, status }: Turn): void {
+  if (isQueued(status)) connection.tell({ queued: 1 })
+  if (isFinished(status)) connection.tell({ finished: [rolloutId] })
+}

@@ -1,0 +1,5 @@
+import { openStore } from '../src/index.ts'
+import { storeContract } from './contract.ts'
+import { postgresURL } from './postgres.ts'
+
+storeContract('postgres:', async (options) => openStore(await postgresURL(), options), { ordered: false })
