@@ -15,6 +15,12 @@ export interface CommonData {
   attributes?: Record<string, unknown>
 }
 
+/** What any activity may carry at its end. */
+interface EndData extends CommonData {
+  /** Set where it was cut; its status is then left open. */
+  finish?: Finish
+}
+
 export interface ToolCall {
   id?: string
   type?: string
@@ -109,7 +115,7 @@ export interface LlmStart extends CommonData {
 /** How a call that did not run to its end was cut: consumer stopped reading, or it was aborted. */
 export type Finish = 'cancelled' | 'aborted' | 'abandoned' | 'raw'
 
-export interface LlmData extends CommonData {
+export interface LlmData extends EndData {
   response?: {
     id?: string
     model?: string
@@ -125,7 +131,6 @@ export interface LlmData extends CommonData {
   /** The server's `x-request-id`. */
   requestId?: string
   httpStatus?: number
-  finish?: Finish
 }
 
 export interface EmbeddingStart extends CommonData {
@@ -135,14 +140,13 @@ export interface EmbeddingStart extends CommonData {
   baseURL?: string
 }
 
-export interface EmbeddingData extends CommonData {
+export interface EmbeddingData extends EndData {
   response?: { model?: string }
   usage?: Usage
   count?: number
   dimensions?: number
   requestId?: string
   httpStatus?: number
-  finish?: Finish
 }
 
 export interface ToolStart extends CommonData {
@@ -152,7 +156,7 @@ export interface ToolStart extends CommonData {
   parameters?: unknown
 }
 
-export interface ToolData extends CommonData {
+export interface ToolData extends EndData {
   result?: unknown
 }
 
@@ -161,7 +165,7 @@ export interface NamedStart extends CommonData {
   input?: unknown
 }
 
-export interface NamedData extends CommonData {
+export interface NamedData extends EndData {
   output?: unknown
 }
 

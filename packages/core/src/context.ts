@@ -8,12 +8,17 @@ import {
 } from '@opentelemetry/api'
 import type { Lightning } from './lightning.ts'
 import type { Runtime } from './runtime.ts'
+import type { Plugin } from './types.ts'
 
 interface ProcessSlot {
   runtime?: Runtime
   lightning?: Promise<Lightning>
   /** While the running tracer shuts down. */
   ending?: Promise<unknown>
+  /** Plugins that every tracer gets, by name. */
+  ensured?: Map<string, Plugin>
+  /** Installs one of them in the running tracer. */
+  ensure?: (plugin: Plugin) => void
   /** Called by host modules that report themselves after they have run. */
   loaded?: (url: string, module: unknown) => void
 }

@@ -174,13 +174,13 @@ export function encodeEnd(
     put(into, 'agl.embedding.dimensions', data.dimensions)
     put(into, 'agl.request_id', data.requestId)
     put(into, 'http.response.status_code', data.httpStatus)
-    put(into, 'agl.finish', data.finish)
   } else if (kind === 'operation') {
     if (options.content && 'output' in data) putNested(into, OPERATION_OUTPUT, data.output)
   } else if (options.content) {
     if (isDataOf(kind, 'tool', data)) put(into, 'tool.result', data.result)
     else if ('output' in data) put(into, `agentops.${kind}.output`, data.output)
   }
+  put(into, 'agl.finish', data.finish)
   putAll(into, data.attributes)
   return into
 }
@@ -208,7 +208,6 @@ function putLlm(
   if (data.timeToFirstToken !== undefined) into['agl.time_to_first_token'] = data.timeToFirstToken / 1000
   put(into, 'agl.request_id', data.requestId)
   put(into, 'http.response.status_code', data.httpStatus)
-  put(into, 'agl.finish', data.finish)
 }
 
 function putUsage(into: Attributes, usage: Usage | undefined): void {

@@ -112,9 +112,8 @@ export class HostFinder {
     const module = builtin('node:module')
     const url = builtin('node:url')
     if (module === undefined || url === undefined) return
-    const cache: Record<string, { exports: unknown; loaded: boolean } | undefined> = module.createRequire(
-      url.pathToFileURL(`${process.cwd()}/`),
-    ).cache
+    const require = module.createRequire(url.pathToFileURL(`${process.cwd()}/`))
+    const cache: Record<string, { exports: unknown; loaded: boolean } | undefined> = require.cache
     for (const path of Object.keys(cache)) {
       const address = url.pathToFileURL(path).href
       const entry = cache[path]
@@ -125,6 +124,11 @@ export class HostFinder {
     for (const address of this.#modules) {
       const found = this.#seen.has(`esm ${address}`) ? undefined : this.#locate(address)
       if (found === undefined || !matches(visitor, found.info, found.file)) continue
+      const namespace = namespaceOf(address, require)
+      if (namespace !== undefined) {
+        this.#loaded(address, namespace)
+        continue
+      }
       const job = import(/* @vite-ignore */ /* webpackIgnore: true */ address)
         .then((namespace: unknown) => this.#loaded(address, namespace))
         .catch(() => undefined)
@@ -148,6 +152,17 @@ export class HostFinder {
     const info = manifest ?? (parent === '' || parent === folder ? undefined : this.#packageOf(parent))
     this.#packages.set(folder, info)
     return info
+  }
+}
+
+/** What an ES module that is loaded exports, at once: undefined where it has to be imported, as under an address with a query. */
+function namespaceOf(address: string, require: (path: string) => unknown): unknown {
+  const url = builtin('node:url')
+  if (url === undefined || /[?#]/.test(address)) return undefined
+  try {
+    return require(url.fileURLToPath(address))
+  } catch {
+    return undefined
   }
 }
 

@@ -1,5 +1,5 @@
 // Configuration and the running tracer
-export { defineConfig, definePlugin, start } from './lightning.ts'
+export { defineConfig, definePlugin, ensurePlugin, start } from './lightning.ts'
 export type { Lightning } from './lightning.ts'
 export { activeTrace, openTrace, record, trace } from './trace.ts'
 export type { Outcome } from './trace.ts'

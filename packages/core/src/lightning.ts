@@ -37,6 +37,17 @@ export function definePlugin(plugin: Plugin): Plugin {
 }
 
 /**
+ * Installs `plugin` in the running tracer, at once, and in each that starts later, unless one of its name is there:
+ * for things that work without being listed in a configuration.
+ */
+export function ensurePlugin(plugin: Plugin): void {
+  const place = processSlot()
+  place.ensured ??= new Map()
+  place.ensured.set(plugin.name, plugin)
+  place.ensure?.(plugin)
+}
+
+/**
  * Installs the plugins and begins to record. A second call returns the running handle.
  *
  * @throws AglError for a configuration that cannot work, and under `strict` for any plugin that is not active.

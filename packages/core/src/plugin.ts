@@ -58,6 +58,11 @@ export class Plugins {
     }
   }
 
+  /** Installs `plugin` unless one of its name is there. */
+  async ensure(plugin: Plugin): Promise<void> {
+    if (!this.#entries.has(plugin.name)) await this.install([plugin])
+  }
+
   async stop(name: string): Promise<void> {
     const entry = this.#get(name)
     entry.off = 'stopped'

@@ -19,12 +19,14 @@ export async function launch(given: Config): Promise<Lightning> {
   const config = resolveConfig(given)
   setLogLevels(config.log)
   const core = runtime()
+  const place = processSlot()
   const finder = new HostFinder()
   const plugins = new Plugins(core, finder, config.strict ?? false)
   const removeContext = core.removeContext ?? ensureContextManager()
   core.removeContext = undefined
   let exporting: Exporting | undefined
   const undo = async (timeout: number): Promise<void> => {
+    delete place.ensure
     await plugins.stopAll()
     finder.close()
     await exporting?.stop(timeout)
@@ -36,6 +38,8 @@ export async function launch(given: Config): Promise<Lightning> {
     configure(core, config)
     if ((config.exporters?.length ?? 0) > 0) exporting = await startExporters(config.exporters ?? [])
     await plugins.install(config.plugins ?? [])
+    place.ensure = (plugin) => void plugins.ensure(plugin).catch(core.log.debug)
+    for (const plugin of place.ensured?.values() ?? []) await plugins.ensure(plugin)
   } catch (error) {
     await undo(FLUSH_TIMEOUT)
     throw error
