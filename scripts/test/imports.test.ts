@@ -14,7 +14,7 @@ const mayLoad: Readonly<Record<string, readonly string[]>> = {
   '@agl/cli': [],
 }
 const mayLoadLazily: Readonly<Record<string, readonly string[]>> = {
-  '@agl/cli': ['@agl/core', '@agl/openai', '@agl/store', '@agl/testkit', '@agl/vllm'],
+  '@agl/cli': ['@agl/core', '@agl/openai', '@agl/store', '@agl/testkit', '@agl/train', '@agl/vllm'],
 }
 
 const folders = workspaces(['packages', 'templates'])

@@ -110,6 +110,21 @@ function commands(rest: readonly string[]): ReturnType<typeof cac> {
       return showTrace(id, where)
     })
   cli
+    .command('export', 'Write the recorded runs as training data, one JSON object per line')
+    .usage('export --format triplets|messages|spans [options]')
+    .option('--format <format>', 'triplets for reinforcement learning, messages for fine-tuning, or spans')
+    .option(...STORE)
+    .option('--out <file>', 'A file, continued where an earlier export stopped (default: standard output)')
+    .example('  agl export --format triplets --out train.jsonl')
+    .action(async (options: Options) => {
+      const { exportRuns } = await import('./commands/export.ts')
+      await exportRuns({
+        format: text(options, 'format'),
+        store: text(options, 'store'),
+        out: text(options, 'out'),
+      })
+    })
+  cli
     .command('demo', 'A complete run on this machine, with no key and no network')
     .usage(
       'demo [options]\n\nWith AGL_BASE_URL and AGL_MODEL set (AGL_API_KEY if needed) it uses that server instead of a scripted model.',

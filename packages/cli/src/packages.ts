@@ -9,6 +9,7 @@ export interface Packages {
   '@agl/openai': typeof import('@agl/openai')
   '@agl/store': typeof import('@agl/store')
   '@agl/testkit': typeof import('@agl/testkit')
+  '@agl/train': typeof import('@agl/train')
   '@agl/vllm': typeof import('@agl/vllm')
   openai: typeof import('openai')
 }

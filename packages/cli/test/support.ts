@@ -15,6 +15,7 @@ export const ALL: readonly string[] = [
   '@agl/openai',
   '@agl/store',
   '@agl/testkit',
+  '@agl/train',
   '@agl/vllm',
   '@opentelemetry/api',
   'openai',

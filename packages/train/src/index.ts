@@ -1,3 +1,5 @@
+export { exportDataset } from './dataset.ts'
+export type { DatasetFormat, DatasetSource, ExportOptions, ExportProgress } from './dataset.ts'
 export { toTriplets } from './triplets.ts'
 export type { Triplet, TripletOptions } from './triplets.ts'
 export { toProxyTriplets } from './proxy.ts'
