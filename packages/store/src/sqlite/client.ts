@@ -75,6 +75,8 @@ export class SqliteClient implements Transport {
       execArgv: [
         ...process.execArgv.filter((option) => /^--(no-warnings|disable-warning=)/.test(option)),
         ...(isSource ? ['--conditions=@agl/source'] : []),
+        // Node 22 warns that `node:sqlite` is experimental; that is no concern of who uses a store.
+        '--disable-warning=ExperimentalWarning',
       ],
     })
     let reason: unknown
