@@ -1,0 +1,255 @@
+import { spawnSync } from 'node:child_process'
+import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { PassThrough } from 'node:stream'
+import { fileURLToPath } from 'node:url'
+import { AglError } from '@agl/core'
+import { type DatasetFormat, exportDataset, type ExportOptions, type ExportProgress } from '@agl/train'
+import { describe, expect, it } from 'vitest'
+import { addRollout, folder, memoryStore, readLines } from './support.ts'
+
+async function refusal(promise: Promise<unknown>): Promise<AglError> {
+  const error = await promise.catch((thrown: unknown) => thrown)
+  if (AglError.is(error)) return error
+  throw new Error('it was not refused', { cause: error })
+}
+
+describe('exportDataset', () => {
+  it("writes triplets with Python's names and the ids of their rollout", async () => {
+    const store = await memoryStore()
+    await addRollout(store, 'ro-a')
+    await addRollout(store, 'ro-b')
+    const out = join(folder(), 'train.jsonl')
+    const result = await exportDataset(store, { format: 'triplets', out })
+    expect(result).toEqual({ rollouts: 2, total: 2, lines: 2, failed: 0, unfinished: 0 })
+    expect(readLines(out)).toEqual(
+      ['ro-a', 'ro-b'].map((rolloutId) => ({
+        rollout_id: rolloutId,
+        attempt_id: `at-${rolloutId}`,
+        prompt: { token_ids: [1, 2], raw_content: [{ role: 'user', content: 'hi' }], image_urls: [] },
+        response: { token_ids: [3], raw_content: [{ role: 'assistant', content: 'ho' }] },
+        reward: 0.5,
+        metadata: {
+          request: null,
+          response: { id: `chatcmpl-${rolloutId}` },
+          response_id: `chatcmpl-${rolloutId}`,
+          agent_name: '*',
+        },
+      })),
+    )
+  })
+
+  it('writes chats as fine-tuning takes them, with nothing added', async () => {
+    const store = await memoryStore()
+    await addRollout(store, 'ro-a')
+    const out = join(folder(), 'chats.jsonl')
+    await exportDataset(store, { format: 'messages', out })
+    expect(readLines(out)).toEqual([
+      {
+        messages: [
+          { role: 'user', content: 'hi' },
+          { role: 'assistant', content: 'ho' },
+        ],
+        tools: null,
+      },
+    ])
+  })
+
+  it("writes spans as Agent Lightning's JSON, those of all attempts", async () => {
+    const store = await memoryStore()
+    await addRollout(store, 'ro-a')
+    const out = join(folder(), 'spans.jsonl')
+    await exportDataset(store, { format: 'spans', out })
+    expect(readLines(out)).toMatchObject([
+      { rollout_id: 'ro-a', span_id: 'call', sequence_id: 1, attributes: { prompt_token_ids: [1, 2] } },
+      { rollout_id: 'ro-a', span_id: 'reward', sequence_id: 2, parent_id: null },
+    ])
+  })
+
+  it('takes triplets from the latest attempt alone', async () => {
+    const store = await memoryStore()
+    await addRollout(store, 'ro-a')
+    await store.startRollout({ rolloutId: 'ro-a', attemptId: 'at-2' })
+    await store.updateAttempt('ro-a', 'at-2', { status: 'failed' })
+    const out = join(folder(), 'train.jsonl')
+    expect(await exportDataset(store, { format: 'triplets', out })).toMatchObject({
+      rollouts: 1,
+      lines: 0,
+      failed: 0,
+    })
+  })
+
+  it('writes to a stream, and no file beside it', async () => {
+    const store = await memoryStore()
+    await addRollout(store, 'ro-a')
+    const stream = new PassThrough()
+    const text: string[] = []
+    stream.on('data', (data: Buffer) => text.push(data.toString()))
+    await exportDataset(store, { format: 'triplets', out: stream })
+    expect(JSON.parse(text.join(''))).toMatchObject({ rollout_id: 'ro-a' })
+  })
+
+  it("takes another adapter's lines", async () => {
+    const store = await memoryStore()
+    await addRollout(store, 'ro-a')
+    const out = join(folder(), 'own.jsonl')
+    const adapter: ExportOptions['adapter'] = (spans) => [{ names: spans.map(({ name }) => name) }]
+    await exportDataset(store, { format: 'triplets', out, adapter })
+    expect(readLines(out)).toEqual([
+      { rollout_id: 'ro-a', attempt_id: 'at-ro-a', names: ['openai.chat.completion', 'span'] },
+    ])
+  })
+
+  it('tells how far it is', async () => {
+    const store = await memoryStore()
+    await addRollout(store, 'ro-a')
+    const told: ExportProgress[] = []
+    const onProgress = (progress: ExportProgress): void => void told.push(progress)
+    const out = join(folder(), 'train.jsonl')
+    await exportDataset(store, { format: 'triplets', out, onProgress })
+    expect(told.at(-1)).toEqual({ rollouts: 1, total: 1, lines: 1, failed: 0, unfinished: 0 })
+  })
+
+  it('leaves out a rollout that the adapter refuses, and says so', async () => {
+    const store = await memoryStore()
+    await addRollout(store, 'ro-a')
+    await addRollout(store, 'ro-b', { attributes: { 'logprobs.content': 'oops' } })
+    await addRollout(store, 'ro-c')
+    const failures: [string, unknown][] = []
+    const onFailure = (id: string, error: unknown): void => void failures.push([id, error])
+    const out = join(folder(), 'train.jsonl')
+    const result = await exportDataset(store, { format: 'triplets', out, onFailure })
+    expect(result).toMatchObject({ rollouts: 3, lines: 2, failed: 1 })
+    expect(failures).toEqual([['ro-b', expect.objectContaining({ code: 'value_invalid' })]])
+    expect(readLines(out).map((line) => line['rollout_id'])).toEqual(['ro-a', 'ro-c'])
+  })
+
+  it('refuses a format that it does not have', async () => {
+    const store = await memoryStore()
+    const format: DatasetFormat = JSON.parse('"csv"')
+    expect((await refusal(exportDataset(store, { format }))).code).toBe('usage')
+  })
+})
+
+describe('exporting to a file again', () => {
+  it('adds what is new, and repeats nothing', async () => {
+    const store = await memoryStore()
+    await addRollout(store, 'ro-a')
+    const out = join(folder(), 'train.jsonl')
+    await exportDataset(store, { format: 'triplets', out })
+    expect(await exportDataset(store, { format: 'triplets', out })).toMatchObject({ rollouts: 1, lines: 1 })
+    await addRollout(store, 'ro-b')
+    expect(await exportDataset(store, { format: 'triplets', out })).toMatchObject({ rollouts: 2, lines: 2 })
+    expect(readLines(out).map((line) => line['rollout_id'])).toEqual(['ro-a', 'ro-b'])
+  })
+
+  it('takes a rollout once it has ended', async () => {
+    const store = await memoryStore()
+    await addRollout(store, 'ro-a', { status: 'running' })
+    await addRollout(store, 'ro-b')
+    await addRollout(store, 'ro-c', { status: 'running' })
+    const out = join(folder(), 'train.jsonl')
+    expect(await exportDataset(store, { format: 'triplets', out })).toMatchObject({ lines: 1, unfinished: 2 })
+    await store.updateAttempt('ro-a', 'latest', { status: 'failed' })
+    expect(await exportDataset(store, { format: 'triplets', out })).toMatchObject({ lines: 2, unfinished: 1 })
+    await store.updateAttempt('ro-c', 'latest', { status: 'succeeded' })
+    expect(await exportDataset(store, { format: 'triplets', out })).toMatchObject({ lines: 3, unfinished: 0 })
+    expect(readLines(out).map((line) => line['rollout_id'])).toEqual(['ro-b', 'ro-a', 'ro-c'])
+  })
+
+  it('takes only rollouts of the given statuses', async () => {
+    const store = await memoryStore()
+    await addRollout(store, 'ro-a', { status: 'failed' })
+    await addRollout(store, 'ro-b')
+    const out = join(folder(), 'train.jsonl')
+    const statusIn = ['succeeded'] as const
+    await exportDataset(store, { format: 'triplets', out, statusIn })
+    expect(readLines(out).map((line) => line['rollout_id'])).toEqual(['ro-b'])
+    const error = await refusal(exportDataset(store, { format: 'triplets', out }))
+    expect(error.message).toContain('holds triplets of rollouts that succeeded;')
+  })
+
+  it('refuses a file that it did not begin, and leaves it as it is', async () => {
+    const store = await memoryStore()
+    const out = join(folder(), 'notes.txt')
+    writeFileSync(out, 'mine')
+    const error = await refusal(exportDataset(store, { format: 'triplets', out }))
+    expect(error).toMatchObject({
+      code: 'usage',
+      message: expect.stringContaining('was not begun by an export'),
+    })
+    expect(readFileSync(out, 'utf8')).toBe('mine')
+    expect(existsSync(`${out}.progress`)).toBe(false)
+  })
+
+  it('refuses a file of another format, of another store, or that was cut', async () => {
+    const [store, other] = [await memoryStore(), await memoryStore()]
+    await addRollout(store, 'ro-a')
+    await addRollout(other, 'ro-other')
+    const out = join(folder(), 'train.jsonl')
+    await exportDataset(store, { format: 'triplets', out })
+    const before = readFileSync(out, 'utf8')
+    const messages = await refusal(exportDataset(store, { format: 'messages', out }))
+    expect(messages.message).toContain('holds triplets')
+    const foreign = await refusal(exportDataset(other, { format: 'triplets', out }))
+    expect(foreign.message).toContain('was exported from another store')
+    expect(readFileSync(out, 'utf8')).toBe(before)
+    writeFileSync(out, before.slice(5))
+    const cut = await refusal(exportDataset(store, { format: 'triplets', out }))
+    expect(cut.message).toContain('is shorter than the export left it')
+  })
+
+  it('begins anew where the file was removed', async () => {
+    const store = await memoryStore()
+    await addRollout(store, 'ro-a')
+    const out = join(folder(), 'train.jsonl')
+    await exportDataset(store, { format: 'triplets', out })
+    rmSync(out)
+    await exportDataset(store, { format: 'messages', out })
+    expect(readLines(out)).toHaveLength(1)
+  })
+
+  it('says in one sentence where it cannot write', async () => {
+    const store = await memoryStore()
+    const place = folder()
+    const nowhere = await refusal(
+      exportDataset(store, { format: 'spans', out: join(place, 'no/train.jsonl') }),
+    )
+    expect(nowhere).toMatchObject({ code: 'usage', message: expect.stringContaining('cannot be written') })
+    mkdirSync(join(place, 'taken'))
+    const taken = await refusal(exportDataset(store, { format: 'spans', out: join(place, 'taken') }))
+    expect(taken).toMatchObject({ code: 'usage', message: expect.stringContaining('is no file') })
+  })
+})
+
+describe('a process that exports', () => {
+  const run = (...args: (string | number)[]) => {
+    const program = fileURLToPath(new URL('fixtures/large.ts', import.meta.url))
+    const flags = ['--conditions=@agl/source', '--max-old-space-size=64']
+    return spawnSync(process.execPath, [...flags, program, ...args.map(String)], { encoding: 'utf8' })
+  }
+
+  it('goes on where SIGKILL stopped it: no rollout twice, none missing, no half line', () => {
+    const out = join(folder(), 'train.jsonl')
+    const count = 300
+    for (const killAt of [150, 240]) {
+      expect(run(out, count, 20_000, killAt).signal).toBe('SIGKILL')
+      const { bytes }: { bytes: number } = JSON.parse(readFileSync(`${out}.progress`, 'utf8'))
+      expect(bytes, 'a commit came before').toBeGreaterThan(0)
+      expect(statSync(out).size, 'and lines after it').toBeGreaterThan(bytes)
+      // As a write that the kill cut in two leaves it.
+      appendFileSync(out, '{"rollout_id": "ro-')
+    }
+    const { status, stdout } = run(out, count, 20_000)
+    expect(status).toBe(0)
+    expect(JSON.parse(stdout)).toMatchObject({ rollouts: count, lines: count })
+    const expected = Array.from({ length: count }, (_, i) => `ro-${i}`)
+    expect(readLines(out).map((line) => line['rollout_id'])).toEqual(expected)
+  })
+
+  it('writes 200 MB with 64 MB of heap', () => {
+    const { status, stdout } = run(join(folder(), 'train.jsonl'), 20_000, 10_000)
+    expect(status).toBe(0)
+    expect(JSON.parse(stdout)).toMatchObject({ lines: 20_000 })
+  })
+})
