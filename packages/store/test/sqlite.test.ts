@@ -1,8 +1,10 @@
 import { join } from 'node:path'
 import { openStore } from '../src/index.ts'
+import { lifecycleContract } from './contract-lifecycle.ts'
 import { storeContract } from './contract.ts'
 import { folder } from './folder.ts'
 
 storeContract('sqlite:', (options) => openStore(`sqlite:${join(folder(), 'agl.db')}`, options), {
   ordered: true,
 })
+lifecycleContract('sqlite:', (options) => openStore(`sqlite:${join(folder(), 'agl.db')}`, options))
