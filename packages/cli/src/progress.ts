@@ -13,8 +13,9 @@ export class Progress {
   update(text: string): void {
     if (this.#stream.isTTY) {
       this.#isOpen = true
-      const line = text.slice(0, Math.max(this.#stream.columns - 1, 20))
-      this.#stream.write(`\r\u001B[K${line}`)
+      // Some terminals do not tell how wide they are.
+      const width = this.#stream.columns || 80
+      this.#stream.write(`\r\u001B[K${text.slice(0, width - 1)}`)
     } else if (performance.now() - this.#told >= PLAIN_EVERY) {
       this.#told = performance.now()
       this.#stream.write(`${text}\n`)

@@ -9,16 +9,20 @@ const manifest: { version: string } = JSON.parse(
 )
 
 describe('agl', () => {
-  it.each(['run', 'doctor', 'traces', 'demo'])('%s --help explains itself, with an example', async (name) => {
-    const { code, stdout, stderr } = await new App().agl([name, '--help'])
-    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
-    expect(stdout).toMatch(new RegExp(`Usage:\\n {2}\\$ agl ${name}.*Examples?:\\n {2}agl ${name}`, 's'))
-  })
+  it.each(['run', 'doctor', 'traces', 'export', 'demo'])(
+    '%s --help explains itself, with an example',
+    async (name) => {
+      const { code, stdout, stderr } = await new App().agl([name, '--help'])
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+      expect(stdout).toMatch(new RegExp(`Usage:\\n {2}\\$ agl ${name}.*Examples?:\\n {2}agl ${name}`, 's'))
+    },
+  )
 
   it('--help names every command', async () => {
     const { code, stdout } = await new App().agl(['--help'])
     expect(code).toBe(0)
-    for (const name of ['run', 'doctor', 'traces', 'demo']) expect(stdout).toContain(`agl ${name} --help`)
+    for (const name of ['run', 'doctor', 'traces', 'export', 'demo'])
+      expect(stdout).toContain(`agl ${name} --help`)
   })
 
   it('tells its version', async () => {
