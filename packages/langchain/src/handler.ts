@@ -1,0 +1,208 @@
+import type { Activity, PluginApi } from '@agl/core'
+import { describe } from './describe.ts'
+import { fields, isFields, text } from './guards.ts'
+import { llmDataOf } from './messages.ts'
+import { began, below, ended, runOf, type Run } from './runs.ts'
+import {
+  chainStart,
+  chatStart,
+  completionStart,
+  isHidden,
+  retrieverStart,
+  runStart,
+  toolStart,
+  type Described,
+  type RunStart,
+} from './starts.ts'
+
+/** What runs are recorded with; undefined while the plugin is not installed. */
+let api: PluginApi | undefined
+
+export function recordWith(next: PluginApi | undefined): void {
+  api = next
+}
+
+/** Whether a handler is one of this package, whichever copy of it. */
+export function isOurs(handler: unknown): boolean {
+  return isFields(handler) && handler['name'] === NAME
+}
+
+const NAME = 'agl_handler'
+
+/**
+ * A callback handler for LangChain, made of none of its classes. It learns of starts by the methods that LangChain keeps
+ * for tracers, since those are called at once and in the context of who asked for the run; of ends by the usual callbacks.
+ * However many handlers are told of a run, it is recorded once.
+ */
+export class LangChainHandler {
+  readonly name: string = NAME
+  readonly lc_serializable = false
+  readonly raiseError = false
+  /** Otherwise LangChain would tell of ends later, from a queue. */
+  readonly awaitHandlers = true
+  readonly ignoreLLM = false
+  readonly ignoreChain = false
+  readonly ignoreAgent = false
+  readonly ignoreRetriever = false
+  readonly ignoreCustomEvent = true
+  readonly #tags: readonly string[]
+
+  constructor(tags: readonly string[] = []) {
+    this.#tags = tags
+  }
+
+  copy(): this {
+    return this
+  }
+
+  toJSON(): object {
+    return { lc: 1, type: 'not_implemented', id: ['agl', 'langchain', 'LangChainHandler'] }
+  }
+
+  /** What makes a handler a tracer to LangChain. */
+  _addRunToRunMap(): void {}
+
+  _createRunForChainStart(...args: unknown[]): void {
+    const [serialized, input, id, parentId, tags, metadata, , runName, extra] = args
+    const deferred = fields(extra)['lc_defers_inputs'] === true
+    this.#open(runStart(serialized, id, parentId, tags, metadata, runName), (run, parent) =>
+      chainStart(run, deferred ? undefined : input, parent),
+    )
+  }
+
+  _createRunForChatModelStart(...args: unknown[]): void {
+    const [serialized, messages, id, parentId, extra, tags, metadata, runName] = args
+    this.#open(runStart(serialized, id, parentId, tags, metadata, runName), (run) =>
+      chatStart(run, messages, extra),
+    )
+  }
+
+  _createRunForLLMStart(...args: unknown[]): void {
+    const [serialized, prompts, id, parentId, extra, tags, metadata, runName] = args
+    this.#open(runStart(serialized, id, parentId, tags, metadata, runName), (run) =>
+      completionStart(run, prompts, extra),
+    )
+  }
+
+  _createRunForToolStart(...args: unknown[]): void {
+    const [serialized, input, id, parentId, tags, metadata, runName, callId] = args
+    this.#open(runStart(serialized, id, parentId, tags, metadata, runName), (run) =>
+      toolStart(run, input, callId),
+    )
+  }
+
+  _createRunForRetrieverStart(...args: unknown[]): void {
+    const [serialized, query, id, parentId, tags, metadata, runName] = args
+    this.#open(runStart(serialized, id, parentId, tags, metadata, runName), (run) =>
+      retrieverStart(run, query),
+    )
+  }
+
+  handleChainEnd(output: unknown, id: string, ...rest: unknown[]): void {
+    close(id, (activity, run) => {
+      lateInput(activity, run, rest[2])
+      activity.end({ output: describe(output) })
+    })
+  }
+
+  handleToolEnd(output: unknown, id: string): void {
+    close(id, (activity) => activity.end({ result: describe(fields(output)['content'] ?? output) }))
+  }
+
+  handleRetrieverEnd(documents: unknown, id: string): void {
+    close(id, (activity) => activity.end({ output: describe(documents) }))
+  }
+
+  handleLLMEnd(result: unknown, id: string, ...rest: unknown[]): void {
+    close(id, (activity) => {
+      // No model was asked.
+      if (fields(rest[2])['cached'] === true) activity.update({ attributes: { 'langchain.cached': true } })
+      activity.end(llmDataOf(result))
+    })
+  }
+
+  handleChainError(error: unknown, id: string, ...rest: unknown[]): void {
+    close(id, (activity, run) => {
+      lateInput(activity, run, rest[2])
+      fail(activity, error)
+    })
+  }
+
+  handleToolError(error: unknown, id: string): void {
+    close(id, (activity) => fail(activity, error))
+  }
+
+  handleRetrieverError(error: unknown, id: string): void {
+    close(id, (activity) => fail(activity, error))
+  }
+
+  handleLLMError(error: unknown, id: string): void {
+    close(id, (activity) => fail(activity, error))
+  }
+
+  #open(start: RunStart, describeStart: (run: RunStart, parent: Run | undefined) => Described): void {
+    const recorder = api
+    if (recorder === undefined) return
+    try {
+      const known = runOf(start.id)
+      if (known !== undefined) return tag(known, this.#tags)
+      start.content = recorder.capture.content
+      const parent = runOf(start.parentId)
+      const { id } = start
+      if (isHidden(start))
+        return began({ id, activity: undefined, kind: undefined, parent, isGraph: false, tags: [] })
+      below(parent, () => {
+        if (!recorder.recording()) return
+        const described = describeStart(start, parent)
+        const { kind, isGraph = false } = described
+        addTags(described, this.#tags)
+        const activity: Activity = recorder.activity(kind, described.start)
+        if (!activity.ended) began({ id, activity, kind, parent, isGraph, tags: this.#tags })
+      })
+    } catch (error) {
+      recorder.log.once('A run could not be recorded; it goes on without.', error)
+    }
+  }
+}
+
+function addTags({ start }: Described, tags: readonly string[]): void {
+  for (let i = 0; i < tags.length; i++) (start.attributes ??= {})[`agentlightning.tag.${i}`] = tags[i]
+}
+
+/** Another handler is told of a run that is being recorded: its tags come on top. */
+function tag(run: Run, tags: readonly string[]): void {
+  const more = tags.filter((name) => !run.tags.includes(name))
+  if (more.length === 0) return
+  run.tags = [...run.tags, ...more]
+  const attributes = Object.fromEntries(run.tags.map((name, i) => [`agentlightning.tag.${i}`, name]))
+  run.activity?.update({ attributes })
+}
+
+function close(id: unknown, end: (activity: Activity, run: Run) => void): void {
+  const run = ended(id)
+  if (run?.activity === undefined) return
+  try {
+    end(run.activity, run)
+  } catch (error) {
+    run.activity.end()
+    api?.log.once('What a run came to could not be recorded.', error)
+  }
+}
+
+/** In streams, the input is only known at the end. */
+function lateInput(activity: Activity, run: Run, told: unknown): void {
+  const { inputs } = fields(told)
+  if (inputs === undefined || api?.capture.content === false) return
+  const input = describe(inputs)
+  if (input !== undefined) activity.update({ attributes: { [`agentops.${run.kind}.input`]: input } })
+}
+
+function fail(activity: Activity, error: unknown): void {
+  const { name, message, is_bubble_up: isBubbleUp } = fields(error)
+  // By these LangGraph leaves a node to wait for a person, or to go on in the graph around it.
+  if (isBubbleUp === true)
+    activity.end({ attributes: { 'langgraph.left_by': text(name) ?? 'GraphBubbleUp' } })
+  else if (name === 'AbortError' || name === 'ModelAbortError' || message === 'Aborted')
+    activity.end({ finish: 'aborted' })
+  else activity.fail(error)
+}

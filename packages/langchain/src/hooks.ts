@@ -1,0 +1,252 @@
+import type { Activity, PluginApi } from '@agl/core'
+import { fields, isFields, isMethod, list, text, type Fields, type Method } from './guards.ts'
+import { isOurs, type LangChainHandler } from './handler.ts'
+import { asModel, asStream, currentStream, modelRun, runOf, StreamScope, within, type Run } from './runs.ts'
+
+/** The files of `@langchain/core` that hold what is hooked. */
+export const FILES: RegExp =
+  /^dist\/(callbacks\/manager|singletons\/async_local_storage\/index|language_models\/(chat_models|llms)|runnables\/base|retrievers\/index|tools\/index|utils\/stream)$/
+
+/**
+ * Hooks one file of one copy of `@langchain/core`. `handler` is added to every run where it is given; the rest sees to
+ * it that what happens inside a run is recorded below it, and that runs of streams end with them.
+ */
+export function hook(api: PluginApi, module: Fields, handler: LangChainHandler | undefined): void {
+  const prototype = (name: string): Fields | undefined => {
+    const value = module[name]
+    return isMethod(value) && isFields(value.prototype) ? value.prototype : undefined
+  }
+  const { CallbackManager, AsyncLocalStorageProviderSingleton: storage, IterableReadableStream } = module
+  if (isMethod(CallbackManager) && handler !== undefined) addHandler(api, CallbackManager, handler)
+  if (isFields(storage)) enterConfig(api, storage)
+  if (isMethod(IterableReadableStream)) watchStreams(api, IterableReadableStream)
+  const runnable = prototype('Runnable')
+  if (runnable !== undefined) hookRunnable(api, runnable)
+  for (const name of ['BaseChatModel', 'BaseLLM']) {
+    const model = prototype(name)
+    if (model !== undefined) hookModel(api, model)
+  }
+  const retriever = prototype('BaseRetriever')
+  if (retriever !== undefined) enterLazily(api, retriever, 'invoke', ['_getRelevantDocuments'], 1)
+  const tool = prototype('StructuredTool')
+  if (tool !== undefined) enterLazily(api, tool, 'call', ['_call'], 1)
+}
+
+/** What LangChain gathers before each run gets our handler as well; nothing that was there goes. */
+function addHandler(api: PluginApi, manager: object, handler: LangChainHandler): void {
+  api.patch(
+    manager,
+    '_configureSync',
+    (original) =>
+      function (this: unknown, ...args: unknown[]): unknown {
+        const configured = Reflect.apply(original, this, args)
+        if (!api.recording()) return configured
+        if (configured === undefined || configured === null)
+          return Reflect.apply(original, this, [[handler], undefined, ...args.slice(2)])
+        const { handlers, addHandler: add } = fields(configured)
+        if (Array.isArray(handlers) && !handlers.some(isOurs) && isMethod(add))
+          Reflect.apply(add, configured, [handler, true])
+        return configured
+      },
+  )
+}
+
+/** By this, LangChain and LangGraph run the program's own functions: lambdas, tools, nodes. */
+function enterConfig(api: PluginApi, storage: object): void {
+  api.patch(
+    storage,
+    'runWithConfig',
+    (original) =>
+      function (this: unknown, ...args: unknown[]): unknown {
+        return within(configuredRun(args[0]), () => Reflect.apply(original, this, args))
+      },
+  )
+}
+
+function configuredRun(config: unknown): Run | undefined {
+  const callbacks = fields(config)['callbacks']
+  if (!isFields(callbacks)) return undefined
+  return runOf(callbacks['_parentRunId'])
+}
+
+function hookRunnable(api: PluginApi, runnable: object): void {
+  // Runnables that are neither lambda nor model: `func` gets the run as its third argument.
+  api.patch(
+    runnable,
+    '_callWithConfig',
+    (original) =>
+      function (this: unknown, ...args: unknown[]): unknown {
+        const [func, ...rest] = args
+        if (!isMethod(func)) return Reflect.apply(original, this, args)
+        const entered = function (this: unknown, ...given: unknown[]): unknown {
+          return within(runOf(fields(given[2])['runId']), () => Reflect.apply(func, this, given))
+        }
+        return Reflect.apply(original, this, [entered, ...rest])
+      },
+  )
+  api.patch(
+    runnable,
+    'stream',
+    (original) =>
+      function (this: unknown, ...args: unknown[]): unknown {
+        if (!api.recording()) return Reflect.apply(original, this, args)
+        return asStream(new StreamScope(), () => Reflect.apply(original, this, args))
+      },
+  )
+}
+
+const cancel = (activity: Activity): void => activity.end({ finish: 'cancelled' })
+const dropped = new FinalizationRegistry<StreamScope>((stream) => stream.end((run) => run.abandon()))
+
+/** When the reader of a stream goes away, LangChain ends none of its runs. */
+function watchStreams(api: PluginApi, streams: object): void {
+  api.patch(
+    streams,
+    'fromAsyncGenerator',
+    (original) =>
+      function (this: unknown, ...args: unknown[]): unknown {
+        const scope = currentStream()
+        const [generator, ...rest] = args
+        const { next, return: leave } = fields(generator)
+        if (scope === undefined || !isMethod(next) || !isMethod(leave))
+          return Reflect.apply(original, this, args)
+        const watched = {
+          next: (...given: unknown[]): unknown => Reflect.apply(next, generator, given),
+          return: async (...given: unknown[]): Promise<unknown> => {
+            try {
+              return await Reflect.apply(leave, generator, given)
+            } finally {
+              scope.end(cancel)
+            }
+          },
+        }
+        const stream = Reflect.apply(original, this, [watched, ...rest])
+        if (isFields(stream)) dropped.register(stream, scope)
+        return stream
+      },
+  )
+}
+
+function hookModel(api: PluginApi, base: Fields): void {
+  const names = ['_generate', '_streamResponseChunks', '_streamChatModelEvents']
+  enterLazily(api, base, 'generate', names, 2, asModel)
+  enterLazily(api, base, '_streamIterator', names, 2)
+}
+
+/**
+ * Whenever `base[key]` is called, sees to it that the methods `names` of that object's class run inside their run.
+ * Methods of `base` itself stay as they are: LangChain compares them to see what a class implements.
+ */
+function enterLazily(
+  api: PluginApi,
+  base: object,
+  key: string,
+  names: readonly string[],
+  managerAt: number,
+  around: <T>(fn: () => T) => T = (fn) => fn(),
+): void {
+  const seen = new WeakSet<object>([base])
+  const prepare = (self: unknown): void => {
+    for (
+      let holder = prototypeOf(self);
+      holder !== undefined && !seen.has(holder);
+      holder = prototypeOf(holder)
+    ) {
+      seen.add(holder)
+      for (const name of names) if (Object.hasOwn(holder, name)) enterMethod(api, holder, name, managerAt)
+    }
+  }
+  api.patch(
+    base,
+    key,
+    (original) =>
+      function (this: unknown, ...args: unknown[]): unknown {
+        prepare(this)
+        return around(() => Reflect.apply(original, this, args))
+      },
+  )
+}
+
+function prototypeOf(value: unknown): object | undefined {
+  if (!isFields(value)) return undefined
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return isFields(prototype) ? prototype : undefined
+}
+
+function enterMethod(api: PluginApi, holder: object, name: string, managerAt: number): void {
+  if (!isMethod(Reflect.get(holder, name))) return
+  api.patch(
+    holder,
+    name,
+    (original) =>
+      function (this: unknown, ...args: unknown[]): unknown {
+        const manager = fields(args[managerAt])
+        const run = runOf(manager['runId']) ?? modelRun()
+        if (run === undefined) return Reflect.apply(original, this, args)
+        const result = within(run, () => Reflect.apply(original, this, args))
+        if (run.kind !== 'llm') return result
+        const alone = list(manager['handlers']).every(isOurs)
+        if (isGenerator(result)) return enterGenerator(result, run, alone)
+        return alone && result instanceof Promise
+          ? result.then((answer) => keepAnswerIds(answer, run))
+          : result
+      },
+  )
+}
+
+function isGenerator(value: unknown): value is Fields & { next: Method } {
+  return isFields(value) && isMethod(value['next']) && Symbol.asyncIterator in value
+}
+
+/** A generator's body runs in the context of whoever asks for more, so each of these calls has to enter. */
+function enterGenerator(generator: Fields & { next: Method }, run: Run, alone: boolean): unknown {
+  const { next } = generator
+  let first = true
+  const look = (result: unknown): unknown => {
+    const chunk = fields(fields(result)['value'])
+    if (first && saysSomething(chunk)) {
+      first = false
+      run.activity?.update({ timeToFirstToken: performance.now() - run.started })
+    }
+    if (alone) keepId(chunk['message'], run)
+    return result
+  }
+  generator.next = (...args) => {
+    const result = within(run, () => Reflect.apply(next, generator, args))
+    return (first || alone) && result instanceof Promise ? result.then(look) : result
+  }
+  for (const name of ['return', 'throw']) {
+    const original = generator[name]
+    if (isMethod(original))
+      generator[name] = (...args: unknown[]): unknown =>
+        within(run, () => Reflect.apply(original, generator, args))
+  }
+  return generator
+}
+
+function saysSomething(chunk: Fields): boolean {
+  const { content, tool_call_chunks: calls } = fields(chunk['message'])
+  return (text(chunk['text']) ?? text(content)) !== undefined || list(content).length + list(calls).length > 0
+}
+
+function keepAnswerIds(answer: unknown, run: Run): unknown {
+  for (const generation of list(fields(answer)['generations'])) keepId(fields(generation)['message'], run)
+  return answer
+}
+
+/**
+ * LangChain names messages without an id after their run, where there is one. A run that only we asked for is none to
+ * the program: its messages stay as they are without us. The next naming is left out, and nothing stays behind.
+ */
+function keepId(message: unknown, run: Run): void {
+  if (!isFields(message) || (message['id'] ?? undefined) !== undefined) return
+  const { _updateId: update } = message
+  if (!isMethod(update)) return
+  Object.defineProperty(message, '_updateId', {
+    configurable: true,
+    value: (id: unknown) => {
+      delete message['_updateId']
+      if (id !== `run-${run.id}`) Reflect.apply(update, message, [id])
+    },
+  })
+}

@@ -1,0 +1,3 @@
+export { langchain, langchainHandler } from './plugin.ts'
+export type { LangChainOptions } from './plugin.ts'
+export type { LangChainHandler } from './handler.ts'
