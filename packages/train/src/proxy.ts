@@ -2,6 +2,9 @@ import { AglError, type AttributeValue, getRewardsFromSpan, getRewardValue, type
 import { REWARD } from '@agl/core/semconv'
 import { type TokenId, toIds } from './attributes.ts'
 import { parseLiteral } from './literal.ts'
+import { type AdapterOptions, type AdapterWarning, warnOnce } from './warn.ts'
+
+type OnWarning = (warning: AdapterWarning) => void
 
 /** One model call that a proxy saw, with Python's field names. */
 export interface ProxyTriplet {
@@ -27,9 +30,10 @@ interface Item {
  * @throws AglError `value_invalid` where Python's adapter raises: a reward that is no number, spans
  * of one sequence id of which some have no start time
  */
-export function toProxyTriplets(spans: readonly Span[]): ProxyTriplet[] {
+export function toProxyTriplets(spans: readonly Span[], options: AdapterOptions = {}): ProxyTriplet[] {
+  const { onWarning = warnOnce } = options
   const sorted = inOrder(spans)
-  const items = itemsOf(sorted)
+  const items = itemsOf(sorted, onWarning)
   const rewards = new Map<string, number>()
   for (const span of sorted) {
     const reward = getRewardValue(span)
@@ -65,11 +69,11 @@ function inOrder(spans: readonly Span[]): Span[] {
   })
 }
 
-function itemsOf(spans: readonly Span[]): Item[] {
+function itemsOf(spans: readonly Span[], onWarning: OnWarning): Item[] {
   const items: Item[] = []
   const seen = new Set<string>()
   for (const span of spans) {
-    const [promptIds, responseIds] = idsOf(span)
+    const [promptIds, responseIds] = idsOf(span, onWarning)
     if (promptIds.length === 0 || responseIds.length === 0) continue
     const responseId = responseIdOf(span)
     // The proxy records a request twice: as it came, and as it went to the server.
@@ -91,26 +95,32 @@ function isTrue(value: AttributeValue | undefined): boolean {
   return typeof value === 'object' ? value.length > 0 : Boolean(value)
 }
 
-function idsOf({ name, attributes }: Span): [prompt: TokenId[], response: TokenId[]] {
-  if (name === 'raw_gen_ai_request') {
-    const prompt = toIds(read(attributes['llm.hosted_vllm.prompt_token_ids'])) ?? []
-    const answers = read(attributes['llm.hosted_vllm.response_token_ids'])
+function idsOf(span: Span, onWarning: OnWarning): [prompt: TokenId[], response: TokenId[]] {
+  const read = (key: string): unknown => readAttribute(span, key, onWarning)
+  if (span.name === 'raw_gen_ai_request') {
+    const prompt = toIds(read('llm.hosted_vllm.prompt_token_ids')) ?? []
+    const answers = read('llm.hosted_vllm.response_token_ids')
     const [answer] = Array.isArray(answers) ? answers : []
     const response = (Array.isArray(answer) ? toIds(answer) : undefined) ?? []
-    return [prompt, response.length > 0 ? response : idsOfChoice(attributes['llm.hosted_vllm.choices'])]
+    return [prompt, response.length > 0 ? response : idsOfChoice(read('llm.hosted_vllm.choices'))]
   }
-  if (name !== 'litellm_request') return [[], []]
-  const ids = (key: string): TokenId[] => toIds(read(attributes[key])) ?? []
-  return [ids('prompt_token_ids'), ids('response_token_ids')]
+  if (span.name !== 'litellm_request') return [[], []]
+  return [toIds(read('prompt_token_ids')) ?? [], toIds(read('response_token_ids')) ?? []]
 }
 
-function idsOfChoice(value: AttributeValue | undefined): TokenId[] {
-  const choices = read(value)
+function idsOfChoice(choices: unknown): TokenId[] {
   const [choice] = Array.isArray(choices) ? choices : []
   return (choice instanceof Map ? toIds(choice.get('token_ids')) : undefined) ?? []
 }
 
 /** Lists are recorded as they are, or as the text that Python's `repr` makes of them. */
-function read(value: AttributeValue | undefined): unknown {
-  return typeof value === 'string' ? parseLiteral(value) : value
+function readAttribute({ attributes, spanId }: Span, key: string, onWarning: OnWarning): unknown {
+  const value = attributes[key]
+  if (typeof value !== 'string') return value
+  const literal = parseLiteral(value)
+  if (literal === undefined) {
+    const message = `The attribute "${key}" of span ${spanId} is no Python literal (null, true and false of JSON are none), so it is left out.`
+    onWarning({ code: 'attribute_ignored', message, spanId })
+  }
+  return literal
 }

@@ -171,6 +171,25 @@ describe('toProxyTriplets', () => {
     expect(toProxyTriplets(spans)[0]?.reward).toBe(value)
   })
 
+  it('says which ids cannot be read', () => {
+    const attributes = {
+      'llm.hosted_vllm.prompt_token_ids': '[1]',
+      'llm.hosted_vllm.choices': '[{"token_ids": [2], "logprobs": null}]',
+    }
+    const warnings: AdapterWarning[] = []
+    const onWarning = (warning: AdapterWarning): void => void warnings.push(warning)
+    expect(
+      toProxyTriplets([span({ spanId: 'a', name: 'raw_gen_ai_request', attributes })], { onWarning }),
+    ).toEqual([])
+    expect(warnings).toEqual([
+      {
+        code: 'attribute_ignored',
+        spanId: 'a',
+        message: expect.stringContaining('"llm.hosted_vllm.choices"'),
+      },
+    ])
+  })
+
   it('refuses a reward that is none', () => {
     const spans = [
       span({

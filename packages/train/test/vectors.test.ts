@@ -52,7 +52,7 @@ describe('toProxyTriplets', () => {
   it.each(titled(load('proxy-triplets')))('%s', (_title, test) => {
     check(
       test,
-      outcome(() => toProxyTriplets(test.spans)),
+      outcome(() => toProxyTriplets(test.spans, quiet)),
     )
   })
 })
