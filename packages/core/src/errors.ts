@@ -19,6 +19,8 @@ export type AglErrorCode =
   | 'package_missing'
   | 'config_unreadable'
   | 'not_found'
+  | 'body_invalid'
+  | 'body_too_large'
   | 'usage'
 
 const MARK = Symbol.for('agl.error')

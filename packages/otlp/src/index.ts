@@ -1,0 +1,8 @@
+export { encodeTraces } from './encode.ts'
+export type { EncodedTraces, EncodeOptions, Protocol } from './encode.ts'
+export { decodeTraces, protocolOf } from './decode.ts'
+export type { DecodedTraces, DecodeOptions } from './decode.ts'
+export { failureResponse, tracesResponse } from './response.ts'
+export type { OtlpResponse } from './response.ts'
+export { UNNUMBERED } from './arrival.ts'
+export type { RefusedSpan } from './refused.ts'
