@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { expect, it } from 'vitest'
 import { root, workspaces } from '../workspace.ts'
 
-it('runs the tests of every package, of the template and of the repository', () => {
+it('lists the tests of every package, of the template, of the repository and of interop', () => {
   const listed: { projectName: string }[] = JSON.parse(
     execFileSync('vitest', ['list', '--json', '--filesOnly'], { cwd: root, encoding: 'utf8' }),
   )
@@ -10,5 +10,5 @@ it('runs the tests of every package, of the template and of the repository', () 
     folder.replace('packages/', '').replace('templates/', 'template-'),
   )
   const projects = new Set(listed.map(({ projectName }) => projectName))
-  expect([...projects].toSorted()).toEqual([...folders, 'repo'].toSorted())
+  expect([...projects].toSorted()).toEqual([...folders, 'repo', 'interop'].toSorted())
 })
