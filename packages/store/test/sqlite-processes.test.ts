@@ -20,7 +20,7 @@ function integrity(file: string): unknown {
 describe('a process that is killed', () => {
   it('has stored every span that was acknowledged, whole and in order', async () => {
     const file = join(folder(), 'agl.db')
-    const program = run('load.ts', [file, 'w'])
+    const program = run('load.ts', [`sqlite:${file}`, 'w'])
     await program.line(/^40$/)
     program.process.kill('SIGKILL')
     const { signal, lines } = await program.end()
@@ -59,7 +59,7 @@ describe('a process that is killed', () => {
   it('leaves a file that goes on being written', async () => {
     const file = join(folder(), 'agl.db')
     for (const writer of ['a', 'b', 'c']) {
-      const program = run('load.ts', [file, writer])
+      const program = run('load.ts', [`sqlite:${file}`, writer])
       await program.line(/^5$/)
       program.process.kill('SIGKILL')
       await program.end()
@@ -75,7 +75,7 @@ describe('a process that is killed', () => {
 describe('several processes', () => {
   it('write one file side by side, and each finds all of its spans there', async () => {
     const file = join(folder(), 'agl.db')
-    const writers = ['a', 'b', 'c'].map((writer) => run('load.ts', [file, writer, '40']))
+    const writers = ['a', 'b', 'c'].map((writer) => run('load.ts', [`sqlite:${file}`, writer, '40']))
     for (const writer of writers) expect(await writer.end()).toMatchObject({ code: 0, errors: '' })
 
     expect(integrity(file)).toBe('ok')
@@ -87,6 +87,55 @@ describe('several processes', () => {
     }
     await store.close()
     expect(items.map(({ sequenceId }) => sequenceId)).toEqual(items.map((_, i) => i + 1))
+  })
+})
+
+describe('runners in several processes', () => {
+  it('take each rollout of one file once, and lose none', async () => {
+    const url = `sqlite:${join(folder(), 'agl.db')}`
+    const store = await openStore(url)
+    const ids = (await store.enqueueRollouts(Array.from({ length: 300 }, (_, input) => ({ input })))).map(
+      ({ rolloutId }) => rolloutId,
+    )
+    const programs = [1, 2].map(() => run('runners.ts', [url, '32']))
+    const taken: string[] = []
+    for (const program of programs) {
+      const { code, errors, lines } = await program.end()
+      expect({ code, errors }).toEqual({ code: 0, errors: '' })
+      taken.push(...lines)
+    }
+    expect(taken.toSorted()).toEqual(ids.toSorted())
+    const { total } = await store.queryRollouts({ statusIn: ['succeeded'] })
+    expect(total).toBe(300)
+    await store.close()
+  })
+
+  it('hear of work that another process brings, and of its end', async () => {
+    const url = `sqlite:${join(folder(), 'agl.db')}`
+    const store = await openStore(url)
+    const program = run('runners.ts', [url, '1', '30'])
+    await program.line(/^waiting$/)
+    const [rollout] = await store.enqueueRollouts([{ input: 'late' }])
+    const id = rollout?.rolloutId ?? ''
+    const [finished] = await store.waitForRollouts([id], { timeout: 30 })
+    expect(finished).toMatchObject({ rolloutId: id, status: 'succeeded' })
+    program.process.kill('SIGKILL')
+    await store.close()
+  })
+
+  it('that are killed lose their rollout to another one when its time is over', async () => {
+    const url = `sqlite:${join(folder(), 'agl.db')}`
+    const store = await openStore(url, { watchdogInterval: 0.1 })
+    const config = { unresponsiveSeconds: 1, maxAttempts: 2, retryCondition: ['unresponsive' as const] }
+    const [rollout] = await store.enqueueRollouts([{ input: 'hang', config }])
+    const program = run('runners.ts', [url, '1', '30'])
+    await program.line(/^hanging$/)
+    program.process.kill('SIGKILL')
+    const [again] = await store.dequeueRollouts({ timeout: 30 })
+    expect(again).toMatchObject({ rolloutId: rollout?.rolloutId, attempt: { sequenceId: 2 } })
+    const { items } = await store.queryAttempts(rollout?.rolloutId ?? '')
+    expect(items.map(({ status }) => status)).toEqual(['unresponsive', 'preparing'])
+    await store.close()
   })
 })
 

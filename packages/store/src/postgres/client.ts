@@ -47,8 +47,14 @@ export class PostgresClient implements Transport {
   }
 
   async close(): Promise<void> {
-    await this.#listener?.close()
-    await this.#database.close()
+    // Idle connections let the process end, which it would do before they are closed.
+    const hold = setInterval(() => undefined, 1000)
+    try {
+      await this.#listener?.close()
+      await this.#database.close()
+    } finally {
+      clearInterval(hold)
+    }
   }
 }
 

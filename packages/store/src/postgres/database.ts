@@ -65,6 +65,8 @@ export class Database {
     this.#pool = new driver.Pool({ ...this.#config(), max: 10, allowExitOnIdle: true })
     // A connection that breaks while nobody uses it is replaced when somebody does.
     this.#pool.on('error', () => undefined)
+    // One that breaks between two statements of a transaction fails the next one.
+    this.#pool.on('connect', (client) => void client.on('error', () => undefined))
   }
 
   /** A connection of its own, not yet open. */
