@@ -39,7 +39,7 @@ import {
   text,
 } from '../sql/records.ts'
 import { type Clause, SPAN_COLUMNS, arrange, ofAttempt, where } from '../sql/select.ts'
-import { putResources, saveAttempt, saveRollout, saveWorker, turnRollout } from '../sql/statements.ts'
+import { insertAttempt, putResources, saveAttempt, saveRollout, turnRollout } from '../sql/statements.ts'
 import type {
   AddSpansOptions,
   AddedSpans,
@@ -53,7 +53,16 @@ import type {
 } from '../types.ts'
 import { type Connection, type Database, dialect } from './database.ts'
 import { addSpans } from './spans.ts'
-import { begin, findAttempt, insertRollouts, lockRollout, note, rolloutOf, start } from './rollouts.ts'
+import {
+  begin,
+  findAttempt,
+  findWorker,
+  insertRollouts,
+  lockRollout,
+  note,
+  rolloutOf,
+  start,
+} from './rollouts.ts'
 
 /**
  * The operations on a PostgreSQL database, each in a transaction of its own. Whoever changes anything of a rollout locks
@@ -84,11 +93,10 @@ export class PostgresEngine implements AsyncEngine {
         if (more === undefined) break
         taken.push(...more)
       }
-      if (workerId !== null) {
-        const row = await connection.get('SELECT * FROM {workers} WHERE worker_id = ?', workerId)
-        const known = row && readWorker(row)
-        await note(connection, workerAfterDequeue(workerId, taken.at(-1)?.attempt, known, connection.now))
-      }
+      const last = taken.at(-1)?.attempt
+      const known =
+        last === undefined && workerId !== null ? await findWorker(connection, workerId) : undefined
+      await note(connection, workerAfterDequeue(workerId, last, known, connection.now))
       return taken
     }, true)
   }
@@ -117,12 +125,11 @@ export class PostgresEngine implements AsyncEngine {
       const attempt = newAttempt(given, attempts.get(rolloutId) ?? 0)
       return { ...rollout, status: 'preparing', attempt }
     })
-    await begin(
-      connection,
-      taken.map(({ attempt }) => attempt),
-    )
+    if (taken.length > 0) await connection.run(insertAttempt(taken.map(({ attempt }) => attempt)))
     await connection.run({
-      sql: 'UPDATE {rollouts} SET queued = NULL WHERE id = ANY(?)',
+      sql: `UPDATE {rollouts} SET queued = NULL,
+              status = CASE WHEN status IN ('queuing', 'requeuing') THEN 'preparing' ELSE status END
+            WHERE id = ANY(?)`,
       values: [rows.map((row) => number(row, 'id'))],
     })
     return taken
@@ -326,7 +333,7 @@ export class PostgresEngine implements AsyncEngine {
     return this.#database.transaction(async (connection) => {
       const stats = heartbeatStats && { heartbeatStats }
       await note(connection, { workerId, lastHeartbeatTime: connection.now, ...stats })
-      return readWorker((await connection.get('SELECT * FROM {workers} WHERE worker_id = ?', workerId)) ?? {})
+      return (await findWorker(connection, workerId)) ?? readWorker({})
     })
   }
 

@@ -1,9 +1,9 @@
 import { type NewRollout, type StartedRollout, missing } from '../engine.ts'
 import { type RolloutState, type WorkerChange, newAttempt } from '../lifecycle.ts'
-import { STATE, number, readAttempt, readRollout, readState, text } from '../sql/records.ts'
+import { STATE, number, readAttempt, readRollout, readState, readWorker, text } from '../sql/records.ts'
 import { LATEST } from '../sql/select.ts'
 import { insertAttempt, insertRollout, saveWorker } from '../sql/statements.ts'
-import type { Attempt, Rollout, RolloutStatus } from '../types.ts'
+import type { Attempt, Rollout, RolloutStatus, Worker } from '../types.ts'
 import { type Connection, dialect } from './database.ts'
 
 /*
@@ -92,6 +92,11 @@ export async function start(
   const attempt = newAttempt(given, number(row ?? {}, 'n'), status)
   await begin(connection, [attempt])
   return { attempt, isNew: true }
+}
+
+export async function findWorker(connection: Connection, workerId: string): Promise<Worker | undefined> {
+  const row = await connection.get('SELECT * FROM {workers} WHERE worker_id = ?', workerId)
+  return row && readWorker(row)
 }
 
 export async function note(connection: Connection, change: WorkerChange | undefined): Promise<void> {

@@ -3,10 +3,9 @@ import { impliedRollout, missing } from '../engine.ts'
 import { heardFrom } from '../lifecycle.ts'
 import { toRow } from '../row.ts'
 import { STATE, number, readAttempt, readState, text } from '../sql/records.ts'
-import { type Clause, type Value } from '../sql/select.ts'
-import { saveAttempt, turnRollout } from '../sql/statements.ts'
+import type { Clause, Value } from '../sql/select.ts'
 import type { AddSpansOptions, AddedSpans } from '../types.ts'
-import { type Connection, type Database, dialect } from './database.ts'
+import type { Connection, Database } from './database.ts'
 import { codeOf, kindOf } from './errors.ts'
 import { start } from './rollouts.ts'
 
@@ -207,14 +206,35 @@ async function hear(
        WHERE other.rollout_id = attempts.rollout_id) AS latest FROM {attempts} AS attempts WHERE id = ANY(?)`,
     places.map(({ attempt }) => attempt),
   )
-  for (const row of rows) {
+  const heard = rows.flatMap((row) => {
     const attempt = readAttempt(row)
     const rollout = rollouts.get(attempt.rolloutId)
-    if (rollout === undefined) continue
-    const change = heardFrom(rollout, attempt, row['latest'] === true, connection.now)
-    await connection.run(saveAttempt(change.attempt))
-    if (change.rollout !== undefined) await connection.run(turnRollout(change.rollout, dialect))
+    if (rollout === undefined) return []
+    return [{ id: number(row, 'id'), ...heardFrom(rollout, attempt, row['latest'] === true, connection.now) }]
+  })
+  // All have the same moment, and few statuses among them.
+  for (const [status, ids] of grouped(heard, ({ attempt, id }) => [attempt.status, id])) {
+    await connection.run({
+      sql: 'UPDATE {attempts} SET last_heartbeat_time = ?, status = ? WHERE id = ANY(?)',
+      values: [connection.now, status, ids],
+    })
   }
+  const turned = heard.flatMap(({ rollout }) => (rollout === undefined ? [] : [rollout]))
+  for (const [status, ids] of grouped(turned, ({ status: its, rolloutId }) => [its, rolloutId])) {
+    await connection.run({
+      sql: 'UPDATE {rollouts} SET status = ? WHERE rollout_id = ANY(?)',
+      values: [status, ids],
+    })
+  }
+}
+
+function grouped<Item, Key, Id>(items: readonly Item[], read: (item: Item) => [Key, Id]): Map<Key, Id[]> {
+  const groups = new Map<Key, Id[]>()
+  for (const item of items) {
+    const [key, id] = read(item)
+    groups.set(key, [...(groups.get(key) ?? []), id])
+  }
+  return groups
 }
 
 function keyOf({ rolloutId, attemptId }: { rolloutId: string; attemptId: string }): string {

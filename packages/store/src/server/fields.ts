@@ -55,7 +55,7 @@ export class Fields {
     } else if (typeof value === 'string') {
       this.#note(loc, 'int_parsing', `${INTEGER}, unable to parse string as an integer`, given)
     } else this.#note(loc, 'int_type', INTEGER, given)
-    return 0
+    return otherwise ?? 0
   }
 
   maybeNumber(name: string): number | undefined {
@@ -209,7 +209,10 @@ export function checked<Read>(value: unknown, where: 'body' | 'query', read: (fi
     problems.push({ type: 'missing', loc: ['body'], msg: 'Field required', input: null })
     throw new HttpError(422, problems)
   }
-  const result = read(new Fields(value, [where], problems))
-  if (problems.length > 0) throw new HttpError(422, problems)
-  return result
+  try {
+    return read(new Fields(value, [where], problems))
+  } finally {
+    // Types come first: a value that is not one could not be refused for what it says.
+    if (problems.length > 0) throw new HttpError(422, problems)
+  }
 }

@@ -1,0 +1,83 @@
+import { once } from 'node:events'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { promisify } from 'node:util'
+import { gzip } from 'node:zlib'
+import { AglError } from '@agl/core'
+import { HttpError } from './problems.ts'
+
+const deflate = promisify(gzip)
+
+/** What a request is answered with. */
+export type Reply =
+  | { status: number; json: unknown }
+  | { status: number; contentType: string; body: Uint8Array; headers?: Readonly<Record<string, string>> }
+  /** JSON in pieces, made as they are taken. */
+  | { status: number; pieces: AsyncIterable<string> }
+
+const JSON_TYPE = 'application/json'
+/** Milliseconds that a client may take before it reads on. */
+const PATIENCE = 60_000
+
+export async function send(request: IncomingMessage, response: ServerResponse, reply: Reply): Promise<void> {
+  response.statusCode = reply.status
+  if ('pieces' in reply) return sendPieces(response, reply.pieces)
+  let body = 'json' in reply ? Buffer.from(JSON.stringify(reply.json)) : reply.body
+  response.setHeader('content-type', 'json' in reply ? JSON_TYPE : reply.contentType)
+  if ('headers' in reply) response.setHeaders(new Headers(reply.headers))
+  if (!('json' in reply) && acceptsGzip(request)) {
+    body = await deflate(body)
+    response.setHeader('content-encoding', 'gzip')
+  }
+  response.setHeader('content-length', body.length)
+  response.end(body)
+}
+
+async function sendPieces(response: ServerResponse, pieces: AsyncIterable<string>): Promise<void> {
+  response.setHeader('content-type', JSON_TYPE)
+  const { socket } = response
+  for await (const piece of pieces) {
+    if (socket?.destroyed === true) return
+    if (response.write(piece)) continue
+    const late = setTimeout(() => socket?.destroy(), PATIENCE)
+    try {
+      await Promise.race([once(response, 'drain'), once(response, 'close')])
+    } finally {
+      clearTimeout(late)
+    }
+  }
+  response.end()
+}
+
+/** Of OTLP's answers, as the Python store does. */
+function acceptsGzip(request: IncomingMessage): boolean {
+  const accepted = String(request.headers['accept-encoding'] ?? '').split(',')
+  return accepted.some((coding) => /^\s*gzip\s*(;|$)/i.test(coding))
+}
+
+/** The answer to a request that failed. What clients cannot help is said to be the server's fault, as in Python. */
+export function failure(error: unknown): { reply: Reply; headers: Readonly<Record<string, string>> } {
+  if (error instanceof HttpError) {
+    return { reply: { status: error.status, json: { detail: error.detail } }, headers: error.headers }
+  }
+  if (AglError.is(error)) {
+    const { code, message } = error
+    if (code === 'value_invalid' || code === 'value_unserializable' || code === 'usage') {
+      return { reply: { status: 400, json: { detail: message } }, headers: {} }
+    }
+    if (code === 'store_unavailable') {
+      const json = { detail: message, error_type: code }
+      return { reply: { status: 503, json }, headers: { 'retry-after': '1' } }
+    }
+    return internal(code === 'not_found' ? 'ValueError' : code, message)
+  }
+  return internal(error instanceof Error ? error.name : typeof error, String(error))
+}
+
+/** Python's clients know 500 for ids that are not there, too. */
+export function internal(
+  type: string,
+  message: string,
+): { reply: Reply; headers: Readonly<Record<string, string>> } {
+  const json = { detail: 'Internal server error', error_type: type, traceback: `${type}: ${message}` }
+  return { reply: { status: 500, json }, headers: {} }
+}
