@@ -15,6 +15,7 @@ const mayLoad: Readonly<Record<string, readonly string[]>> = {
 }
 const mayLoadLazily: Readonly<Record<string, readonly string[]>> = {
   '@agl/cli': ['@agl/core', '@agl/openai', '@agl/store', '@agl/testkit', '@agl/train', '@agl/vllm'],
+  '@agl/store': ['@agl/otlp'],
 }
 
 const folders = workspaces(['packages', 'templates'])

@@ -1,4 +1,6 @@
 export { openStore } from './open.ts'
+export { serveStore } from './serve.ts'
+export type { ServeOptions, StoreServer } from './serve.ts'
 export { storeSink } from './sink.ts'
 export type * from './resources.ts'
 export type * from './store.ts'

@@ -1,15 +1,7 @@
 import { AglError, type Span, type SpanJSON, spanFromJSON } from '@agl/core'
-import {
-  type Arguments,
-  type Operation,
-  type Result,
-  type Transport,
-  type Turn,
-  newId,
-  now,
-} from './engine.ts'
-import { isFinished, isQueued } from './lifecycle.ts'
-import { Pace, STEP, pipeline, steps } from './pace.ts'
+import { type Arguments, type Operation, type Result, type Transport, newId, now } from './engine.ts'
+import { isFinished } from './lifecycle.ts'
+import { Pace, pipeline, steps } from './pace.ts'
 import {
   selectAttempts,
   selectOne,
@@ -55,10 +47,11 @@ import type {
   WorkerQuery,
   WorkerUpdate,
 } from './types.ts'
-import { WaitingRoom } from './waiting.ts'
+import { Waits } from './waits.ts'
 
-/** Milliseconds between two looks of one who waits, however small `watchdogInterval` is. */
-const SHORTEST_TICK = 50
+export interface SpanTexts extends Omit<Page<never>, 'items'> {
+  texts: AsyncIterable<readonly string[]>
+}
 
 /** A store that has an engine: checks what comes in, takes large work to the engine step by step, and lets callers wait. */
 export class LocalStore implements Store {
@@ -66,29 +59,25 @@ export class LocalStore implements Store {
   readonly transport: Transport
   readonly #opened = now()
   readonly #running = new Set<Promise<unknown>>()
-  readonly #waiting = new WaitingRoom()
   readonly #watchdogInterval: number
-  readonly #ending = new AbortController()
+  readonly #waits: Waits
   #watched = -Infinity
-  #polling = false
   #closing: Promise<void> | undefined
 
   constructor(url: string, transport: Transport, { watchdogInterval = 10 }: StoreOptions = {}) {
     this.url = url
     this.transport = transport
     this.#watchdogInterval = seconds('watchdogInterval', watchdogInterval) * 1000
-    transport.listen?.((news) => {
-      if ('queued' in news) this.#waiting.queued(news.queued)
-      else this.#waiting.finished(news.finished)
-    })
+    this.#waits = new Waits(transport, this.#watchdogInterval)
   }
 
   enqueueRollouts(requests: readonly EnqueueRollout[]): Promise<Rollout[]> {
     return this.#run(async () => {
       const rollouts: Rollout[] = []
       for (const step of steps(requests.map((request) => newRollout(request)))) {
-        rollouts.push(...(await this.#call('enqueueRollouts', step)))
-        this.#waiting.queued(step.length)
+        const queued = await this.#call('enqueueRollouts', step)
+        this.#waits.turned(queued)
+        rollouts.push(...queued)
       }
       return rollouts
     })
@@ -99,16 +88,8 @@ export class LocalStore implements Store {
       const { limit = 1, signal } = options
       if (!Number.isSafeInteger(limit)) throw invalidLimit(limit)
       const workerId = worker(options.workerId)
-      const deadline = performance.now() + seconds('timeout', options.timeout ?? 0) * 1000
-      return this.#waiting.take(async (waiter) => {
-        for (;;) {
-          const taken = await this.#call('dequeueRollouts', limit, workerId)
-          const left = deadline - performance.now()
-          if (taken.length > 0 || left <= 0 || this.#isOver(signal)) return taken
-          this.#poll()
-          await waiter.wait(Math.min(left, this.#tick), signal, this.#ending.signal)
-        }
-      })
+      const timeout = seconds('timeout', options.timeout ?? 0)
+      return this.#waits.take({ timeout, signal }, () => this.#call('dequeueRollouts', limit, workerId))
     })
   }
 
@@ -119,7 +100,7 @@ export class LocalStore implements Store {
   updateRollout(rolloutId: string, update: RolloutUpdate): Promise<Rollout> {
     return this.#run(async () => {
       const rollout = await this.#call('updateRollout', rolloutId, rolloutUpdate(update))
-      if (update.status !== undefined) this.#turned([rollout])
+      if (update.status !== undefined) this.#waits.turned([rollout])
       return rollout
     })
   }
@@ -142,23 +123,8 @@ export class LocalStore implements Store {
   waitForRollouts(rolloutIds: readonly string[], options: WaitOptions = {}): Promise<Rollout[]> {
     return this.#run(async () => {
       const { timeout = null, signal } = options
-      const deadline = performance.now() + (timeout === null ? Infinity : seconds('timeout', timeout) * 1000)
-      const open = new Set(rolloutIds)
-      await this.#waiting.watch(open, async (waiter) => {
-        for (;;) {
-          const asked = [...open]
-          const statuses = await this.#call('readStatuses', asked)
-          asked.forEach((id, index) => {
-            const status = statuses[index] ?? null
-            if (status === null || isFinished(status)) open.delete(id)
-          })
-          const left = deadline - performance.now()
-          if (open.size === 0 || left <= 0 || this.#isOver(signal)) return
-          const { poll = Infinity } = this.transport
-          const tick = Math.min(this.#tick, poll * Math.ceil(open.size / 100))
-          await waiter.wait(Math.min(left, tick), signal, this.#ending.signal)
-        }
-      })
+      const patience = { timeout: timeout === null ? Infinity : seconds('timeout', timeout), signal }
+      const open = await this.#waits.finish(rolloutIds, patience, (ids) => this.#call('readStatuses', ids))
       const found = await this.#finished(rolloutIds.filter((id) => !open.has(id)))
       return rolloutIds.flatMap((id) => found.get(id) ?? [])
     })
@@ -186,7 +152,7 @@ export class LocalStore implements Store {
   updateAttempt(rolloutId: string, attemptId: string, update: AttemptUpdate): Promise<Attempt> {
     return this.#run(async () => {
       const { attempt, turn } = await this.#call('updateAttempt', rolloutId, attemptId, attemptUpdate(update))
-      if (turn !== undefined) this.#turned([turn])
+      if (turn !== undefined) this.#waits.turned([turn])
       return attempt
     })
   }
@@ -232,6 +198,23 @@ export class LocalStore implements Store {
         }
       }
       return { ...page(selection), items, total }
+    })
+  }
+
+  /** As `querySpans`, with each span as the text of its JSON and in steps: for whoever only hands them on. */
+  spanTexts(query: SpanQuery): Promise<SpanTexts> {
+    return this.#run(async () => {
+      const selection = selectSpans(query)
+      const { total, ids } = await this.#call('findSpans', selection)
+      const { transport } = this
+      async function* texts(): AsyncGenerator<readonly string[]> {
+        const pace = new Pace()
+        for (const step of steps(ids)) {
+          yield await transport.call('readSpans', step)
+          await pace.rest()
+        }
+      }
+      return { ...page(selection), total, texts: texts() }
     })
   }
 
@@ -306,7 +289,7 @@ export class LocalStore implements Store {
   }
 
   close(): Promise<void> {
-    this.#ending.abort()
+    this.#waits.end()
     return (this.#closing ??= Promise.allSettled(this.#running).then(() => this.transport.close()))
   }
 
@@ -334,44 +317,10 @@ export class LocalStore implements Store {
     if (performance.now() - this.#watched < this.#watchdogInterval) return
     this.#watched = performance.now()
     try {
-      this.#turned(await this.transport.call('watch'))
+      this.#waits.turned(await this.transport.call('watch'))
     } catch {
       // Whoever asked for something hears of the store's trouble by that.
     }
-  }
-
-  /** Tells those who wait here; those elsewhere hear of it by the backend, or look by themselves. */
-  #turned(turns: readonly Turn[]): void {
-    this.#waiting.queued(turns.filter(({ status }) => isQueued(status)).length)
-    this.#waiting.finished(turns.filter(({ status }) => isFinished(status)).map(({ rolloutId }) => rolloutId))
-  }
-
-  /** Milliseconds after which one who waits looks again, and thereby for ailing attempts. */
-  get #tick(): number {
-    return Math.max(this.#watchdogInterval, SHORTEST_TICK)
-  }
-
-  #isOver(signal: AbortSignal | undefined): boolean {
-    return signal?.aborted === true || this.#ending.signal.aborted
-  }
-
-  /** Looks into the queue for all who wait to take from it, as long as there are any. */
-  #poll(): void {
-    const { poll } = this.transport
-    if (this.#polling || poll === undefined) return
-    this.#polling = true
-    const look = async (): Promise<void> => {
-      if (this.#waiting.takers === 0) {
-        this.#polling = false
-        return
-      }
-      try {
-        this.#waiting.queued(await this.transport.call('countQueued', STEP))
-      } finally {
-        setTimeout(() => void look().catch(() => undefined), this.transport.poll)
-      }
-    }
-    setTimeout(() => void look().catch(() => undefined), poll)
   }
 }
 

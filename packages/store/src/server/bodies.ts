@@ -157,11 +157,11 @@ function readResource(resource: Fields): ResourceInput {
   }
   if (resourceType === undefined) {
     const tags = RESOURCE_TYPES.map((known) => `'${known}'`).join(', ')
-    const found = given === undefined
-    const msg = found
+    const absent = given === undefined
+    const msg = absent
       ? "Unable to extract tag using discriminator 'resource_type'"
-      : `Input tag '${String(given)}' found using 'resource_type' does not match any of the expected tags: ${tags}`
-    resource.refuse(undefined, found ? 'union_tag_not_found' : 'union_tag_invalid', msg, given)
+      : `Input tag '${JSON.stringify(given)}' found using 'resource_type' does not match any of the expected tags: ${tags}`
+    resource.refuse(undefined, absent ? 'union_tag_not_found' : 'union_tag_invalid', msg, given)
     return { resourceType: 'prompt_template', template: '', engine: 'f-string' }
   }
   return {

@@ -209,10 +209,13 @@ export function checked<Read>(value: unknown, where: 'body' | 'query', read: (fi
     problems.push({ type: 'missing', loc: ['body'], msg: 'Field required', input: null })
     throw new HttpError(422, problems)
   }
+  let result: Read
   try {
-    return read(new Fields(value, [where], problems))
-  } finally {
-    // Types come first: a value that is not one could not be refused for what it says.
-    if (problems.length > 0) throw new HttpError(422, problems)
+    result = read(new Fields(value, [where], problems))
+  } catch (error) {
+    // Types come first: a value of the wrong one cannot be refused for what it says.
+    throw problems.length > 0 ? new HttpError(422, problems) : error
   }
+  if (problems.length > 0) throw new HttpError(422, problems)
+  return result
 }
