@@ -10,7 +10,7 @@ import { readManifest, root } from './workspace.ts'
 const budgets = [
   // The design asks for 10 kB. Importing loads more than that; what only `start` needs comes on top.
   { folder: 'packages/core', entry: 'src/index.ts', onImport: 15.6, whole: 21.2 },
-  { folder: 'packages/openai', entry: 'src/index.ts', onImport: 8, whole: 8 },
+  { folder: 'packages/openai', entry: 'src/index.ts', onImport: 8, whole: 8.8 },
   { folder: 'packages/train', entry: 'src/index.ts', onImport: 14, whole: 14 },
   { folder: 'packages/vllm', entry: 'src/index.ts', onImport: 4, whole: 4 },
 ]

@@ -3,9 +3,7 @@ import { ChatAccumulator, chatData, type Accumulator } from './chat.ts'
 import { CompletionAccumulator, completionData } from './completions.ts'
 import { embeddingData } from './embeddings.ts'
 import { fields, isFields, text, type Fields } from './guards.ts'
-import { logprobFlags } from './logprobs.ts'
 import { ResponseAccumulator, responseData, responseFailure } from './responses.ts'
-import { TokenReader } from './tokens.ts'
 import { define, watch, type Watcher } from './watch.ts'
 
 export type Operation = 'chat' | 'completion' | 'response' | 'embedding'
@@ -17,6 +15,13 @@ const ACCUMULATE: Record<Exclude<Operation, 'embedding'>, () => Accumulator> = {
   chat: () => new ChatAccumulator(),
   completion: () => new CompletionAccumulator(),
   response: () => new ResponseAccumulator(),
+}
+
+/** What reads token ids. Loaded when the plugin starts, so that importing it stays cheap. */
+let tokens: typeof import('./tokens.ts') | undefined
+
+export async function loadTokenReader(): Promise<void> {
+  tokens ??= await import('./tokens.ts')
 }
 
 /** Not the clock that a program's own tests may have put in its place. */
@@ -42,8 +47,9 @@ export class Call {
   ) {
     this.#activity = activity
     this.#operation = operation
-    const tokens = new TokenReader({ request, warn: (message) => log.once(message) })
-    this.#readers = [tokens, ...('readers' in activity.start ? (activity.start.readers ?? []) : [])]
+    this.#readers = 'readers' in activity.start ? [...(activity.start.readers ?? [])] : []
+    if (tokens !== undefined && operation !== 'embedding')
+      this.#readers.unshift(new tokens.TokenReader({ request, warn: (message) => log.once(message) }))
     this.#log = log
   }
 
@@ -114,13 +120,13 @@ export class Call {
     }
     for (const reader of this.#readers) {
       try {
-        const tokens = reader.finish(summary)
-        if (tokens !== undefined) data.tokens = tokens
+        const ids = reader.finish(summary)
+        if (ids !== undefined) data.tokens = ids
       } catch (error) {
         this.#log.once('A reader of answers failed; what it reads of this call is not recorded.', error)
       }
     }
-    const flags = logprobFlags(choices ?? [])
+    const flags = tokens?.logprobFlags(choices ?? [])
     if (flags !== undefined) data.attributes = { ...data.attributes, ...flags }
     return Object.assign(data, this.#http)
   }

@@ -1,5 +1,5 @@
 import { AglError, definePlugin, type LlmStart, type Plugin, type PluginApi } from '@agl/core'
-import { Call, follow, type Operation } from './call.ts'
+import { Call, follow, loadTokenReader, type Operation } from './call.ts'
 import { chatStart } from './chat.ts'
 import { completionStart } from './completions.ts'
 import { embeddingStart } from './embeddings.ts'
@@ -40,7 +40,8 @@ export function openai(options: OpenAIOptions = {}): Plugin {
   return definePlugin({
     name: 'openai',
     hosts: { openai: '>=5 <8' },
-    setup(api) {
+    async setup(api) {
+      await loadTokenReader()
       running = api
       const patchAll = (module: Fields): void => {
         for (const [operation, target] of targetsOf(module['OpenAI'] ?? module['default']))

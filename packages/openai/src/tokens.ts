@@ -3,6 +3,8 @@ import { fields, isFields, list, type Fields } from './guards.ts'
 import { appendIds, sameIds, typedIds, type IdList } from './ids.ts'
 import { countLogprobs, idsInLogprobs } from './logprobs.ts'
 
+export { logprobFlags } from './logprobs.ts'
+
 export interface TokenReaderOptions {
   /** The request's body as it was sent: what was asked for decides what to expect. */
   request?: Readonly<Record<string, unknown>>
@@ -43,6 +45,8 @@ export class TokenReader implements ResponseReader {
   readonly #warn: (message: string) => void
   readonly #choices: Ids[] = []
   #prompt: IdList | undefined
+  /** Parts of a stream are put together; in a whole answer each choice comes once. */
+  #whole = false
   /** Something came that is no list of ids. */
   #broken = false
   /** Output came without ids: where others have ids, there is a hole. */
@@ -75,6 +79,7 @@ export class TokenReader implements ResponseReader {
 
   response(body: unknown): void {
     if (!isFields(body)) return
+    this.#whole = true
     this.chunk(body)
     for (const [i, ids] of list(body['response_token_ids']).entries())
       if (ids != null) this.#add(this.#of(i), FROM.patched, ids)
@@ -142,6 +147,7 @@ export class TokenReader implements ResponseReader {
 
   #add(ids: Ids, from: number, items: unknown): void {
     if (from > ids.from) return
+    if (this.#whole && from === ids.from && ids.response !== undefined) return this.#refuse()
     const list = appendIds(from < ids.from ? undefined : ids.response, items)
     if (list === undefined) return this.#refuse()
     ids.response = list

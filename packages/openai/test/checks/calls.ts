@@ -310,7 +310,7 @@ export const calls: readonly Check[] = [
       const { data, request_id: id } = await client.embeddings.create(body).withResponse()
       return { first, lengths: data.data.map(({ embedding }) => embedding.length), usage: data.usage, id }
     },
-    spans: ['embedding OK 200', 'embedding OK 200 raw'],
+    spans: ['embedding OK 200', 'embedding OK 200'],
   },
   {
     name: 'embeddings that fail, and raw ones',

@@ -258,6 +258,17 @@ describe.each(CLIENTS)('%s', (_, make) => {
       expect(found).toEqual(answers.map(() => told))
     })
 
+    it('two choices with one index are not taken for one', async () => {
+      const choice = { index: 0, message: { role: 'assistant', content: 'a' }, token_ids: [3], ...STOP }
+      const given = whole({ prompt_token_ids: [1], choices: [choice, choice], usage: usage(1, 2) })
+      const { tokens } = await tell(make, { server: { reply: () => given } }, asked({ n: 2 }))
+      expect(tokens).toEqual({
+        'agl.partial.prompt_token_ids': [1],
+        'agl.partial.response_token_ids': [3],
+        'agl.tokens.complete': false,
+      })
+    })
+
     it('a hole in the ids of a stream is no clean prefix when it is cut', async () => {
       const given = sse(role([1]), piece(0, { content: 'a' }, [3]), piece(0, { content: 'b' }, ['x']))
       const { tokens } = await tell(make, { server: { reply: () => given } }, streamed())
