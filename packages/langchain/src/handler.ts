@@ -202,7 +202,12 @@ function fail(activity: Activity, error: unknown): void {
   // By these LangGraph leaves a node to wait for a person, or to go on in the graph around it.
   if (isBubbleUp === true)
     activity.end({ attributes: { 'langgraph.left_by': text(name) ?? 'GraphBubbleUp' } })
-  else if (name === 'AbortError' || name === 'ModelAbortError' || message === 'Aborted')
-    activity.end({ finish: 'aborted' })
+  else if (isAbort(name, message)) activity.end({ finish: 'aborted' })
   else activity.fail(error)
+}
+
+/** LangChain 0.3 and LangGraph throw plain errors where a signal went off. */
+function isAbort(name: unknown, message: unknown): boolean {
+  if (name === 'AbortError' || name === 'ModelAbortError') return true
+  return name === 'Error' && (message === 'Aborted' || message === 'Abort')
 }

@@ -1,7 +1,17 @@
 import type { Activity, PluginApi } from '@agl/core'
 import { fields, isFields, isMethod, list, text, type Fields, type Method } from './guards.ts'
 import { isOurs, type LangChainHandler } from './handler.ts'
-import { asModel, asStream, currentStream, modelRun, runOf, StreamScope, within, type Run } from './runs.ts'
+import {
+  asModel,
+  asStream,
+  asTool,
+  currentStream,
+  modelRun,
+  runOf,
+  StreamScope,
+  within,
+  type Run,
+} from './runs.ts'
 
 /** The files of `@langchain/core` that hold what is hooked. */
 export const FILES: RegExp =
@@ -29,7 +39,7 @@ export function hook(api: PluginApi, module: Fields, handler: LangChainHandler |
   const retriever = prototype('BaseRetriever')
   if (retriever !== undefined) enterLazily(api, retriever, 'invoke', ['_getRelevantDocuments'], 1)
   const tool = prototype('StructuredTool')
-  if (tool !== undefined) enterLazily(api, tool, 'call', ['_call'], 1)
+  if (tool !== undefined) enterLazily(api, tool, 'call', ['_call'], 1, asTool)
 }
 
 /** What LangChain gathers before each run gets our handler as well; nothing that was there goes. */
@@ -90,12 +100,23 @@ function hookRunnable(api: PluginApi, runnable: object): void {
     (original) =>
       function (this: unknown, ...args: unknown[]): unknown {
         if (!api.recording()) return Reflect.apply(original, this, args)
-        return asStream(new StreamScope(), () => Reflect.apply(original, this, args))
+        const scope = new StreamScope()
+        const stream = asStream(scope, () => Reflect.apply(original, this, args))
+        if (stream instanceof Promise) stream.catch(() => broke(scope))
+        return stream
       },
   )
 }
 
 const cancel = (activity: Activity): void => activity.end({ finish: 'cancelled' })
+const abort = (activity: Activity): void => activity.end({ finish: 'aborted' })
+
+/** A stream has failed. What is in it mostly ends by itself a moment later, but not where a signal went off in between. */
+function broke(scope: StreamScope): void {
+  const timer: unknown = setTimeout(() => scope.end(abort), 50)
+  if (isFields(timer) && isMethod(timer['unref'])) timer['unref']()
+}
+
 const dropped = new FinalizationRegistry<StreamScope>((stream) => stream.end((run) => run.abandon()))
 
 /** When the reader of a stream goes away, LangChain ends none of its runs. */
@@ -111,7 +132,11 @@ function watchStreams(api: PluginApi, streams: object): void {
         if (scope === undefined || !isMethod(next) || !isMethod(leave))
           return Reflect.apply(original, this, args)
         const watched = {
-          next: (...given: unknown[]): unknown => Reflect.apply(next, generator, given),
+          next: (...given: unknown[]): unknown => {
+            const result = Reflect.apply(next, generator, given)
+            if (result instanceof Promise) result.catch(() => broke(scope))
+            return result
+          },
           return: async (...given: unknown[]): Promise<unknown> => {
             try {
               return await Reflect.apply(leave, generator, given)
@@ -143,7 +168,7 @@ function enterLazily(
   key: string,
   names: readonly string[],
   managerAt: number,
-  around: <T>(fn: () => T) => T = (fn) => fn(),
+  around: <T>(fn: () => T, name: string | undefined) => T = (fn) => fn(),
 ): void {
   const seen = new WeakSet<object>([base])
   const prepare = (self: unknown): void => {
@@ -162,7 +187,7 @@ function enterLazily(
     (original) =>
       function (this: unknown, ...args: unknown[]): unknown {
         prepare(this)
-        return around(() => Reflect.apply(original, this, args))
+        return around(() => Reflect.apply(original, this, args), text(fields(this)['name']))
       },
   )
 }
@@ -187,11 +212,15 @@ function enterMethod(api: PluginApi, holder: object, name: string, managerAt: nu
         if (run.kind !== 'llm') return result
         const alone = list(manager['handlers']).every(isOurs)
         if (isGenerator(result)) return enterGenerator(result, run, alone)
-        return alone && result instanceof Promise
-          ? result.then((answer) => keepAnswerIds(answer, run))
-          : result
+        if (alone) observe(result, (answer) => keepAnswerIds(answer, run))
+        return result
       },
   )
+}
+
+/** Looks at what a promise comes to before anyone else does, who gets the promise as it is. */
+function observe(promise: unknown, look: (value: unknown) => void): void {
+  if (promise instanceof Promise) promise.then(look, () => undefined)
 }
 
 function isGenerator(value: unknown): value is Fields & { next: Method } {
@@ -202,18 +231,18 @@ function isGenerator(value: unknown): value is Fields & { next: Method } {
 function enterGenerator(generator: Fields & { next: Method }, run: Run, alone: boolean): unknown {
   const { next } = generator
   let first = true
-  const look = (result: unknown): unknown => {
+  const look = (result: unknown): void => {
     const chunk = fields(fields(result)['value'])
     if (first && saysSomething(chunk)) {
       first = false
       run.activity?.update({ timeToFirstToken: performance.now() - run.started })
     }
     if (alone) keepId(chunk['message'], run)
-    return result
   }
   generator.next = (...args) => {
     const result = within(run, () => Reflect.apply(next, generator, args))
-    return (first || alone) && result instanceof Promise ? result.then(look) : result
+    if (first || alone) observe(result, look)
+    return result
   }
   for (const name of ['return', 'throw']) {
     const original = generator[name]
@@ -229,9 +258,8 @@ function saysSomething(chunk: Fields): boolean {
   return (text(chunk['text']) ?? text(content)) !== undefined || list(content).length + list(calls).length > 0
 }
 
-function keepAnswerIds(answer: unknown, run: Run): unknown {
+function keepAnswerIds(answer: unknown, run: Run): void {
   for (const generation of list(fields(answer)['generations'])) keepId(fields(generation)['message'], run)
-  return answer
 }
 
 /**

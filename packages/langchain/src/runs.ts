@@ -16,21 +16,21 @@ export interface Run {
   children: Set<Run> | undefined
 }
 
-/** What one call of `stream()` has begun: the runs that have no parent in it. */
+/** The open runs that one call of `stream()` has begun. */
 export class StreamScope {
-  readonly #tops = new Set<Run>()
+  readonly #open = new Set<Run>()
 
   began(run: Run): void {
-    this.#tops.add(run)
+    this.#open.add(run)
   }
 
   ended(run: Run): void {
-    this.#tops.delete(run)
+    this.#open.delete(run)
   }
 
-  /** Ends what is open, innermost first: nobody reads the stream any more. */
+  /** Ends them, innermost first: nobody reads the stream any more. */
   end(how: (activity: Activity) => void): void {
-    for (const run of this.#tops) endBelow(run, how)
+    for (const run of [...this.#open].reverse()) endBelow(run, how)
   }
 }
 
@@ -39,6 +39,8 @@ interface Frame {
   stream: StreamScope | undefined
   /** The runs that this call of a model has begun, while it is one. */
   begun: Run[] | undefined
+  /** What a tool is called, whose run is about to begin. */
+  tool: string | undefined
 }
 
 const frames = new AsyncLocalStorage<Frame>()
@@ -66,7 +68,7 @@ export function below<T>(parent: Run | undefined, fn: () => T): T {
 export function within<T>(run: Run | undefined, fn: () => T): T {
   const frame = frames.getStore()
   if (run === undefined || frame?.run === run) return fn()
-  const inside = (): T => frames.run({ run, stream: frame?.stream, begun: undefined }, fn)
+  const inside = (): T => frames.run({ run, stream: frame?.stream, begun: undefined, tool: undefined }, fn)
   const near = recorded(run)
   return near?.activity === undefined || near === recorded(frame?.run) ? inside() : near.activity.run(inside)
 }
@@ -74,7 +76,7 @@ export function within<T>(run: Run | undefined, fn: () => T): T {
 /** Runs a call of a model, whose runs `modelRun` then finds without being told their ids. */
 export function asModel<T>(fn: () => T): T {
   const frame = frames.getStore()
-  return frames.run({ run: frame?.run, stream: frame?.stream, begun: [] }, fn)
+  return frames.run({ run: frame?.run, stream: frame?.stream, begun: [], tool: undefined }, fn)
 }
 
 /** The run of the model that is being called here, where it is the only one. */
@@ -83,9 +85,19 @@ export function modelRun(): Run | undefined {
   return begun?.length === 1 ? begun[0] : undefined
 }
 
+/** Calls a tool: LangChain does not tell the names of those that are classes of their own. */
+export function asTool<T>(fn: () => T, tool: string | undefined): T {
+  const frame = frames.getStore()
+  return frames.run({ run: frame?.run, stream: frame?.stream, begun: undefined, tool }, fn)
+}
+
+export function calledTool(): string | undefined {
+  return frames.getStore()?.tool
+}
+
 export function asStream<T>(stream: StreamScope, fn: () => T): T {
   const frame = frames.getStore()
-  return frames.run({ run: frame?.run, stream, begun: undefined }, fn)
+  return frames.run({ run: frame?.run, stream, begun: undefined, tool: undefined }, fn)
 }
 
 export function currentStream(): StreamScope | undefined {
@@ -110,7 +122,7 @@ export function began(run: Omit<Run, 'stream' | 'children' | 'started'>): void {
   }
   open.set(id, started)
   if (parent !== undefined) (parent.children ??= new Set()).add(started)
-  if (stream !== undefined && parent?.stream !== stream) stream.began(started)
+  stream?.began(started)
   frame?.begun?.push(started)
   if (open.size > nextSweep) sweep()
 }
@@ -129,6 +141,7 @@ function forget(run: Run): void {
 }
 
 function endBelow(run: Run, how: (activity: Activity) => void): void {
+  if (open.get(run.id) !== run) return
   for (const child of run.children ?? []) endBelow(child, how)
   forget(run)
   if (run.activity !== undefined) how(run.activity)

@@ -2,7 +2,7 @@ import type { ActivityKind, ActivityStart, LlmStart } from '@agl/core'
 import { describe } from './describe.ts'
 import { defined, fields, list, text, type Fields } from './guards.ts'
 import { messageOf, requestOf, toolsOf } from './messages.ts'
-import type { Run } from './runs.ts'
+import { calledTool, type Run } from './runs.ts'
 
 /* What LangChain tells a tracer when a run begins becomes an activity's start here, by position, as it is told. */
 
@@ -67,7 +67,9 @@ export function chainStart(run: RunStart, input: unknown, parent: Run | undefine
   const start =
     input === undefined || !run.content ? { name, attributes } : { name, input: describe(input), attributes }
   if (!isGraph) return { kind: classOf(run) === 'AgentExecutor' ? 'agent' : 'chain', start }
-  const isAgent = name !== 'LangGraph' || run.metadata['ls_integration'] === 'langchain_create_agent'
+  // A graph that has a name is an agent, as in LangGraph's own ways to have several; workflows of functions are none.
+  const isNamed = name !== 'LangGraph' && ids[2] !== 'Pregel'
+  const isAgent = isNamed || run.metadata['ls_integration'] === 'langchain_create_agent'
   return { kind: isAgent ? 'agent' : 'workflow', start, isGraph }
 }
 
@@ -103,7 +105,7 @@ function llmStart(
 
 export function toolStart(run: RunStart, input: unknown, callId: unknown): Described {
   const start = defined<ActivityStart['tool']>({
-    name: run.name ?? text(run.serialized['name']) ?? classOf(run) ?? 'tool',
+    name: run.name ?? calledTool() ?? classOf(run) ?? 'tool',
     callId: text(callId),
     type: text(callId) === undefined ? undefined : 'function',
     parameters: run.content ? describe(input) : undefined,

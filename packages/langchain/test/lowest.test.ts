@@ -1,0 +1,3 @@
+import { checkPrograms } from './suite.ts'
+
+checkPrograms('lowest')
