@@ -5,7 +5,7 @@ import OpenAI7 from 'openai'
 import OpenAI5 from 'openai5'
 import { ask, collect, tokens } from '../support.ts'
 
-export { ask, collect, tokens }
+export { ask, collect }
 
 /** The clients that every case is tried with. All are loaded before the plugin starts, as in a program. */
 export const CLIENTS: readonly (readonly [name: string, make: (options: object) => OpenAI7])[] = [
