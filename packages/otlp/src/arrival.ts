@@ -2,7 +2,7 @@ import type { Attributes, AttributeValue, Span, SpanContext, SpanStatus } from '
 import { ATTEMPT_ID, ROLLOUT_ID, sanitizeValue, SPAN_SEQUENCE_ID } from '@agl/core/semconv'
 import { Malformed } from './reader.ts'
 import { FLAGS } from './schema.ts'
-import { isTokenIds, setAttribute, traceStateFrom } from './values.ts'
+import { finite, isTokenIds, setAttribute, traceStateFrom } from './values.ts'
 
 /*
  * What both encodings bring, on its way to being a span: as Agent Lightning's Python store takes it in, but that one
@@ -41,7 +41,7 @@ export class ArrivedAttributes {
 const IDS: ReadonlySet<string> = new Set([ROLLOUT_ID, ATTEMPT_ID, SPAN_SEQUENCE_ID])
 
 function legalValue(value: unknown): AttributeValue {
-  return value instanceof Int32Array ? value : sanitizeValue(value)
+  return value instanceof Int32Array ? value : finite(sanitizeValue(value))
 }
 
 function tokenIds(value: unknown): Int32Array | undefined {

@@ -6,6 +6,7 @@ import { STATUS_CODES } from './schema.ts'
 import { toNanos } from './time.ts'
 import {
   attributesOf,
+  finite,
   flagsOf,
   illegal,
   isInt,
@@ -94,7 +95,7 @@ function attributeTexts(attributes: Attributes): string[] {
   const texts: string[] = []
   for (const key in attributes) {
     const value: AttributeValue | undefined = attributes[key]
-    if (value !== undefined) texts.push(attributeText(key, value))
+    if (value !== undefined) texts.push(attributeText(key, finite(value)))
   }
   return texts
 }
@@ -126,6 +127,5 @@ function listText(list: Int32Array | readonly unknown[], kind: string, key: stri
 }
 
 function doubleText(value: number): string {
-  if (!Number.isFinite(value)) return `{"doubleValue":"${value}"}`
   return `{"doubleValue":${Object.is(value, -0) ? '-0' : value}}`
 }

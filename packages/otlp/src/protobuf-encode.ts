@@ -20,6 +20,7 @@ import {
 import { toNanos } from './time.ts'
 import {
   attributesOf,
+  finite,
   flagsOf,
   illegal,
   isInt,
@@ -142,7 +143,7 @@ function writeStatus(writer: Writer, { statusCode, description }: SpanStatus): v
 function writeAttributes(writer: Writer, tag: number, attributes: Attributes): void {
   for (const key in attributes) {
     const value: AttributeValue | undefined = attributes[key]
-    if (value !== undefined) writeAttribute(writer, tag, key, value)
+    if (value !== undefined) writeAttribute(writer, tag, key, finite(value))
   }
 }
 
@@ -231,25 +232,29 @@ function listSize(kind: string, list: Int32Array | readonly unknown[]): number {
 }
 
 /** Room has been made. */
-function writeInts(writer: Writer, list: Int32Array | readonly unknown[]): void {
+function writeInts(writer: Writer, list: ArrayLike<unknown>): void {
   const { buf } = writer
   let { pos } = writer
   for (let i = 0; i < list.length; i++) {
     let value = Number(list[i])
-    buf[pos++] = VALUES
-    buf[pos++] = 1 + varintSize(value)
-    buf[pos++] = ANY_VALUE.int
+    buf[pos] = VALUES
+    buf[pos + 2] = ANY_VALUE.int
+    const start = pos + 3
     if (value < 0 || value > 0x7fffffff) {
-      writer.pos = pos
+      writer.pos = start
       writer.int64(value)
+      buf[pos + 1] = writer.pos - start + 1
       pos = writer.pos
       continue
     }
+    let end = start
     while (value > 0x7f) {
-      buf[pos++] = (value & 0x7f) | 0x80
+      buf[end++] = (value & 0x7f) | 0x80
       value >>>= 7
     }
-    buf[pos++] = value
+    buf[end++] = value
+    buf[pos + 1] = end - start + 1
+    pos = end
   }
   writer.pos = pos
 }

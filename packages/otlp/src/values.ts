@@ -17,6 +17,17 @@ export function isInt(value: number, key: string): boolean {
   return Number.isSafeInteger(value) && !Object.is(value, -0) && !key.startsWith(REWARD)
 }
 
+/**
+ * JSON, in which stores keep and give spans, has no NaN and no infinities: as in the core, such a number becomes text,
+ * and in a list all of them do. In Python's store one would come back as null and fail whoever reads it.
+ */
+export function finite(value: AttributeValue): AttributeValue {
+  if (typeof value === 'number') return Number.isFinite(value) ? value : String(value)
+  if (!Array.isArray(value) || value.every((item) => typeof item !== 'number' || Number.isFinite(item)))
+    return value
+  return value.map(String)
+}
+
 /** What a list holds; undefined where that is not one of the legal kinds. */
 export function listKind(list: readonly unknown[], key: string): ListKind | undefined {
   const type = typeof list[0]

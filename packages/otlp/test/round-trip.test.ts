@@ -23,15 +23,16 @@ const hex = (digits: number): fc.Arbitrary<string> =>
 const time = fc.double({ min: 1_600_000_000, max: 2_000_000_000, noNaN: true })
 const text = fc.string({ unit: 'binary' })
 const int = fc.maxSafeInteger().map((value) => value + 0)
+const float = fc.double({ noNaN: true, noDefaultInfinity: true })
 const value: fc.Arbitrary<AttributeValue> = fc.oneof(
   text,
   fc.boolean(),
   int,
-  fc.double(),
+  float,
   fc.array(text),
   fc.array(fc.boolean()),
   fc.array(int),
-  fc.array(fc.double({ noNaN: true })),
+  fc.array(float),
 )
 const key = fc.oneof(
   fc.string({ minLength: 1 }),

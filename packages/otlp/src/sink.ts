@@ -1,0 +1,246 @@
+import { AglError, type Attributes, type Sink, type Span } from '@agl/core'
+import { encodeTraces, type Protocol } from './encode.ts'
+import { checkHeaders, post, type Compression, type HeadersOption, type PostOptions } from './post.ts'
+import { reasonOf } from './refused.ts'
+import { vocabularies, type Vocabulary } from './vocabulary/index.ts'
+
+export interface OtlpSinkOptions {
+  /** The traces endpoint, such as `http://127.0.0.1:4318/v1/traces`. Without a path, that one is added. */
+  url: string
+  /** Sent with each request, such as a key; a function is asked before each. Never logged. */
+  headers?: HeadersOption
+  /** @default 'protobuf' */
+  protocol?: Protocol
+  /** @default 'none' */
+  compression?: Compression
+  /**
+   * In whose names spans are sent: those of an Agent Lightning store, which are the record's own, or of a backend.
+   * Or what to send of a span; `undefined` sends nothing of it.
+   * @default 'agentlightning'
+   */
+  vocabulary?: Vocabulary | ((span: Span) => Span | undefined)
+  /** Attributes that are added to each span's resource. */
+  resource?: Attributes
+  /** Milliseconds that a request may take. @default 10000 */
+  timeout?: number
+  /** Most bytes of a request before compression, roughly; one span may have more. @default 4 MB */
+  maxBytes?: number
+  /** Called once with each kind of trouble that costs spans. @default prints to standard error */
+  onWarning?: (message: string) => void
+}
+
+/** Refusals that one batch may meet while it is taken apart to find what is wrong in it, and before the first success. */
+const MOST_REFUSALS = 64
+const MOST_AT_FIRST = 16
+
+/** One span of a batch, and what is sent of it. */
+interface Item {
+  span: Span
+  sent: Span
+}
+
+/**
+ * Sends spans to any OTLP backend over HTTP.
+ *
+ * What is retried is the batch, by the queue in front of the sink: after 429, 502, 503 and 504 (not before the time
+ * that the server asked for), time-outs and lost connections. Only those of its spans are sent again that no request
+ * was acknowledged for, with the same ids. What a backend refuses for good is dropped and counted. Rollouts and
+ * attempts are not begun there: an Agent Lightning store refuses spans of those it does not know.
+ *
+ * @throws AglError `config_invalid` for a url or headers that cannot be
+ */
+export function otlpSink(options: OtlpSinkOptions): Sink {
+  const closing = new AbortController()
+  const url = endpoint(options.url)
+  const name = `otlp ${url.origin}${url.pathname}`
+  const { headers = {}, compression = 'none', vocabulary = 'agentlightning' } = options
+  if (typeof headers !== 'function') checkHeaders(headers)
+  const said = new Set<string>()
+  const delivery = new Delivery({
+    request: { url, headers, compression, timeout: options.timeout ?? 10_000, closed: closing.signal },
+    protocol: options.protocol ?? 'protobuf',
+    maxBytes: options.maxBytes ?? 4 * 1024 * 1024,
+    translate: withResource(
+      typeof vocabulary === 'function' ? vocabulary : vocabularies[vocabulary],
+      options.resource,
+    ),
+    isStore: vocabulary === 'agentlightning',
+    warn(kind, message) {
+      if (said.has(kind)) return
+      said.add(kind)
+      const text = `The sink "${name}" drops spans: ${message}.`
+      if (options.onWarning === undefined) console.error(`[agl:otlp] ${text}`)
+      else options.onWarning(text)
+    },
+    fail: (message) => new AglError('sink_failed', `The sink "${name}" waits: ${message}.`),
+  })
+  return {
+    name,
+    write: (spans) => delivery.write(spans),
+    writeSync() {
+      throw new AglError(
+        'sink_failed',
+        'OTLP goes over HTTP, which cannot be done while a process exits; await flush() or shutdown() before it ends.',
+      )
+    },
+    close: () => closing.abort(),
+  }
+}
+
+interface Parts {
+  request: PostOptions
+  protocol: Protocol
+  maxBytes: number
+  translate: (span: Span) => Span | undefined
+  /** Whether the receiver knows spans that it had before, so that those around a failure can be sent again. */
+  isStore: boolean
+  warn: (kind: string, message: string) => void
+  fail: (message: string) => AglError
+}
+
+class Delivery {
+  readonly #parts: Parts
+  /** Spans of the batch at hand that are dealt with: after a failure the queue brings them again. */
+  readonly #settled = new Set<Span>()
+  #lost = 0
+  /** When the server may be asked again, by `performance.now()`. */
+  #notBefore = 0
+  /** Of the batch at hand. */
+  #refusals = 0
+  #taken = false
+
+  constructor(parts: Parts) {
+    this.#parts = parts
+  }
+
+  async write(spans: readonly Span[]): Promise<{ dropped: number }> {
+    const wait = this.#notBefore - performance.now()
+    if (wait > 0) throw this.#parts.fail(`the server wants to be left alone for ${Math.ceil(wait / 1000)} s`)
+    this.#refusals = 0
+    this.#taken = false
+    const items = this.#translated(spans.filter((span) => !this.#settled.has(span)))
+    for (const portion of portions(items, this.#parts.maxBytes)) await this.#deliver(portion)
+    const dropped = this.#lost
+    this.#lost = 0
+    this.#settled.clear()
+    return { dropped }
+  }
+
+  #translated(spans: readonly Span[]): Item[] {
+    const { translate, warn } = this.#parts
+    const items: Item[] = []
+    for (const span of spans) {
+      try {
+        const sent = translate(span)
+        if (sent === undefined) this.#settled.add(span)
+        else items.push({ span, sent })
+      } catch (error) {
+        this.#drop([span])
+        warn('vocabulary', `the vocabulary fails on one: ${reasonOf(error)}`)
+      }
+    }
+    return items
+  }
+
+  async #deliver(items: readonly Item[]): Promise<void> {
+    const { protocol, request, isStore, warn, fail } = this.#parts
+    const spans = items.map(({ span }) => span)
+    const encoded = encodeTraces(
+      items.map(({ sent }) => sent),
+      { protocol },
+    )
+    const unencodable = encoded.refused.length
+    if (unencodable > 0) warn('unencodable', `one cannot be sent, as ${encoded.refused[0]?.reason}`)
+    if (unencodable === items.length) return this.#drop(spans)
+    if (this.#refusals >= (this.#taken ? MOST_REFUSALS : MOST_AT_FIRST)) return this.#drop(spans)
+    const outcome = await post(encoded.body, encoded.contentType, request)
+    if (outcome.kind === 'taken') {
+      this.#taken = true
+      const rejected = Math.min(Math.max(outcome.rejected, 0), items.length - unencodable)
+      if (rejected > 0) warn('rejected', `the server takes some of them only (${outcome.message})`)
+      for (const span of spans) this.#settled.add(span)
+      this.#lost += unencodable + rejected
+    } else if (outcome.kind === 'later') {
+      this.#notBefore = performance.now() + outcome.wait
+      throw fail(outcome.message)
+    } else if (outcome.kind === 'bad' && items.length > 1 && (outcome.status !== 500 || isStore)) {
+      this.#refusals++
+      warn(String(outcome.status), outcome.message)
+      const middle = items.length >> 1
+      await this.#deliver(items.slice(0, middle))
+      await this.#deliver(items.slice(middle))
+    } else {
+      warn(String(outcome.status), outcome.message)
+      this.#drop(spans)
+    }
+  }
+
+  #drop(spans: readonly Span[]): void {
+    for (const span of spans) this.#settled.add(span)
+    this.#lost += spans.length
+  }
+}
+
+function* portions(items: readonly Item[], maxBytes: number): Generator<Item[]> {
+  let portion: Item[] = []
+  let bytes = 0
+  for (const item of items) {
+    const size = weight(item.sent)
+    if (portion.length > 0 && bytes + size > maxBytes) {
+      yield portion
+      portion = []
+      bytes = 0
+    }
+    portion.push(item)
+    bytes += size
+  }
+  if (portion.length > 0) yield portion
+}
+
+/** Bytes that a span takes, roughly. */
+function weight({ attributes }: Span): number {
+  let bytes = 300
+  for (const key in attributes) {
+    const value = attributes[key]
+    bytes += key.length + 8
+    if (typeof value === 'string') bytes += value.length
+    else if (typeof value === 'object') bytes += value.length * 8
+  }
+  return bytes
+}
+
+function withResource(
+  translate: (span: Span) => Span | undefined,
+  added: Attributes | undefined,
+): (span: Span) => Span | undefined {
+  if (added === undefined) return translate
+  const merged = new WeakMap<object, Span['resource']>()
+  return (given) => {
+    const span = translate(given)
+    if (span === undefined) return undefined
+    let resource = merged.get(span.resource)
+    if (resource === undefined) {
+      resource = { ...span.resource, attributes: { ...span.resource.attributes, ...added } }
+      merged.set(span.resource, resource)
+    }
+    return { ...span, resource }
+  }
+}
+
+function endpoint(text: string): URL {
+  const url = URL.parse(text)
+  if (url === null || !/^https?:$/.test(url.protocol)) {
+    throw new AglError(
+      'config_invalid',
+      'The "url" of otlpSink must be the http(s) address of an OTLP endpoint.',
+    )
+  }
+  if (url.username !== '' || url.password !== '') {
+    throw new AglError(
+      'config_invalid',
+      'The "url" of otlpSink must hold no password; put it into "headers".',
+    )
+  }
+  if (url.pathname === '/') url.pathname = '/v1/traces'
+  return url
+}
