@@ -9,6 +9,7 @@ const folders = [
   '.',
   ...workspaces(['packages', 'templates', 'examples']).map(({ folder }) => folder),
   'bench',
+  'bench/peers',
   'interop',
 ]
   .filter((folder) => existsSync(join(root, folder, 'tsconfig.json')))

@@ -69,6 +69,7 @@ it('uses each entry of the catalog', () => {
     'package.json',
     ...packages.map(({ folder }) => `${folder}/package.json`),
     'bench/package.json',
+    'bench/peers/package.json',
   ]
   manifests.push(...workspaces(['examples']).map(({ folder }) => `${folder}/package.json`))
   const text = manifests
