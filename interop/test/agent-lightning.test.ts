@@ -147,9 +147,9 @@ describe('the real Agent Lightning, with what our tracer records', () => {
   it('gives for the quickstart agent the triplets and messages that ours give', async () => {
     const triplets: Triplet[] = []
     for (const { id, question, answer: right } of problems) {
-      const run = await attempt(id, async () =>
-        emitReward((await solve(client, 'scripted', question)) === right),
-      )
+      const run = await attempt(id, async () => {
+        emitReward((await solve(client, 'scripted', question)) === right)
+      })
       await lightning.flush()
       triplets.push(...(await compare(run)))
     }
