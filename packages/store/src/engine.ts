@@ -67,6 +67,11 @@ export interface Turn {
   status: RolloutStatus
 }
 
+export interface UpdatedAttempt {
+  attempt: Attempt
+  turn: Turn | undefined
+}
+
 /**
  * What every backend does, each in a transaction of its own. `LocalStore` calls it, directly or in another thread, so
  * arguments and results are all structured-cloneable.
@@ -84,7 +89,7 @@ interface Operations {
   updateRollout: { args: [rolloutId: string, update: RolloutUpdate]; result: Rollout }
   updateAttempt: {
     args: [rolloutId: string, attemptId: string, update: AttemptUpdate]
-    result: { attempt: Attempt; turn: Turn | undefined }
+    result: UpdatedAttempt
   }
   /** Ends attempts that took too long or gave no sign of life. */
   watch: { args: []; result: Turn[] }

@@ -6,8 +6,8 @@ import {
   type Listed,
   type NewRollout,
   type StartedRollout,
-  type Transport,
   type Turn,
+  type UpdatedAttempt,
   impliedRollout,
   missing,
   newId,
@@ -27,6 +27,7 @@ import {
   workerAfterDequeue,
 } from './lifecycle.ts'
 import { arrange, matches } from './memory-query.ts'
+import { MemoryResources } from './memory-resources.ts'
 import type {
   AttemptSelection,
   ResourcesSelection,
@@ -57,7 +58,7 @@ interface Entry {
 }
 
 /** Keeps everything in this process, in the form in which SQLite keeps it, so that both answer alike. */
-class MemoryEngine implements Engine {
+export class MemoryEngine implements Engine {
   readonly #entries = new Map<string, Entry>()
   readonly #order: Entry[] = []
   /** What waits, the longest waiting first. One that has another status by then is passed over. */
@@ -66,8 +67,7 @@ class MemoryEngine implements Engine {
   readonly #limited = new Set<Entry>()
   readonly #spans: SpanRow[] = []
   readonly #sequences = new Map<string, number>()
-  readonly #resources = new Map<string, ResourcesUpdate>()
-  #latestResources: string | undefined
+  readonly #resources = new MemoryResources()
   readonly #workers = new Map<string, Worker>()
 
   enqueueRollouts(requests: readonly NewRollout[]): Rollout[] {
@@ -118,11 +118,7 @@ class MemoryEngine implements Engine {
     return structuredClone(rollout)
   }
 
-  updateAttempt(
-    rolloutId: string,
-    attemptId: string,
-    update: AttemptUpdate,
-  ): { attempt: Attempt; turn: Turn | undefined } {
+  updateAttempt(rolloutId: string, attemptId: string, update: AttemptUpdate): UpdatedAttempt {
     const entry = this.#entries.get(rolloutId)
     const attempt = attemptId === 'latest' ? entry?.attempts.at(-1) : entry && findAttempt(entry, attemptId)
     if (entry === undefined || attempt === undefined) throw missing(rolloutId, attemptId)
@@ -245,23 +241,15 @@ class MemoryEngine implements Engine {
   }
 
   putResources(resourcesId: string, resources: NamedResources): ResourcesUpdate {
-    const updateTime = now()
-    const known = this.#resources.get(resourcesId)
-    const { createTime = updateTime, version = 0 } = known ?? {}
-    const update = { resourcesId, createTime, updateTime, version: version + 1, resources }
-    this.#resources.set(resourcesId, structuredClone(update))
-    this.#latestResources = resourcesId
-    return update
+    return this.#resources.put(resourcesId, resources)
   }
 
   latestResources(): ResourcesUpdate | undefined {
-    const latest = this.#latestResources
-    return latest === undefined ? undefined : structuredClone(this.#resources.get(latest))
+    return this.#resources.latest()
   }
 
   listResources(selection: ResourcesSelection): Listed<ResourcesUpdate> {
-    const found = [...this.#resources.values()].filter((update) => matches(update, selection))
-    return structuredClone(arrange(found, (update) => update, selection))
+    return this.#resources.list(selection)
   }
 
   updateWorker(workerId: string, heartbeatStats: Worker['heartbeatStats'] | undefined): Worker {
@@ -286,8 +274,9 @@ class MemoryEngine implements Engine {
   }
 
   close(): void {
-    for (const kept of [this.#entries, this.#queue, this.#limited, this.#resources, this.#workers])
-      kept.clear()
+    this.#entries.clear()
+    this.#queue.clear()
+    this.#limited.clear()
     this.#order.length = 0
     this.#spans.length = 0
   }
@@ -300,7 +289,7 @@ class MemoryEngine implements Engine {
       startTime,
       endTime: null,
       mode,
-      resourcesId: request.resourcesId ?? this.#latestResources ?? null,
+      resourcesId: request.resourcesId ?? this.#resources.latestId,
       status,
       config: structuredClone(config),
       metadata: JSON.parse(metadata),
@@ -340,17 +329,6 @@ class MemoryEngine implements Engine {
     if (change === undefined) return
     const { workerId } = change
     this.#workers.set(workerId, { ...(this.#workers.get(workerId) ?? newWorker(workerId)), ...change })
-  }
-}
-
-export function memoryTransport(): Transport {
-  const engine: Engine = new MemoryEngine()
-  return {
-    ordered: true,
-    poll: undefined,
-    call: async (operation, ...args) => engine[operation](...args),
-    sync: (work) => work(engine),
-    close: async () => engine.close(),
   }
 }
 

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path'
 import { AglError } from '@agl/core'
 import { LocalStore } from './local.ts'
-import { memoryTransport } from './memory.ts'
+import { memoryTransport } from './memory-transport.ts'
 import type { Store, StoreOptions } from './store.ts'
 
 /**

@@ -1,6 +1,7 @@
 import { AglError } from '@agl/core'
 import { type NewRollout, type StartedRollout, newId } from './engine.ts'
-import { ATTEMPT_STATUSES, MODES, ROLLOUT_STATUSES, isObject, namedResourcesFromJSON } from './json.ts'
+import { ATTEMPT_STATUSES, MODES, ROLLOUT_STATUSES, namedResourcesFromJSON } from './json.ts'
+import { isObject } from './json-reader.ts'
 import { DEFAULT_CONFIG } from './lifecycle.ts'
 import type { NamedResources, NamedResourcesInput } from './resources.ts'
 import type {

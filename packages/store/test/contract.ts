@@ -3,15 +3,23 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Store, StoreOptions } from '../src/index.ts'
 import { llmSpan, stored } from './spans.ts'
 
-/**
- * What every store does alike. `open` gives a new, empty one. `ordered` where calls that are made at once are done in
- * that order, which only a store of one process can promise.
- */
-export function storeContract(
-  name: string,
-  open: (options?: StoreOptions) => Promise<Store>,
-  { ordered }: { ordered: boolean },
-): void {
+/** What a store of one process does besides. */
+export function orderedContract(name: string, open: () => Promise<Store>): void {
+  it(`does calls that are made at once in the order in which they were made: ${name}`, async () => {
+    const store = await open()
+    const [, added, page] = await Promise.all([
+      store.startRollout({ rolloutId: 'ro-1', attemptId: 'at-1' }),
+      store.addSpans([llmSpan()]),
+      store.querySpans({ rolloutId: 'ro-1' }),
+    ])
+    expect(added.added).toBe(1)
+    expect(page.total).toBe(1)
+    await store.close()
+  })
+}
+
+/** What every store does alike. `open` gives a new, empty one. */
+export function storeContract(name: string, open: (options?: StoreOptions) => Promise<Store>): void {
   describe(`the store contract: ${name}`, () => {
     let store: Store
     beforeEach(async () => {
@@ -586,17 +594,6 @@ export function storeContract(
         })
         expect(statistics.uptime).toBeGreaterThanOrEqual(0)
       })
-
-      if (ordered)
-        it('does calls that are made at once in the order in which they were made', async () => {
-          const [, added, page] = await Promise.all([
-            begin(),
-            store.addSpans([llmSpan()]),
-            store.querySpans({ rolloutId: 'ro-1' }),
-          ])
-          expect(added.added).toBe(1)
-          expect(page.total).toBe(1)
-        })
 
       it('finishes what was asked for before it closes, and says afterwards that it is closed', async () => {
         await begin()

@@ -8,7 +8,7 @@ import { storeContract } from './contract.ts'
 import { startEmbeddedPostgres } from './pglite-server.ts'
 import { postgresURL } from './postgres.ts'
 
-storeContract('postgres:', async (options) => openStore(await postgresURL(), options), { ordered: false })
+storeContract('postgres:', async (options) => openStore(await postgresURL(), options))
 lifecycleContract('postgres:', async (options) => openStore(await postgresURL(), options))
 
 describe('two stores of one database', () => {

@@ -7,19 +7,10 @@ import {
   type NewRollout,
   type StartedRollout,
   type Turn,
+  type UpdatedAttempt,
   missing,
-  newId,
 } from '../engine.ts'
-import {
-  ailment,
-  isFinished,
-  isQueued,
-  newAttempt,
-  updatedAttempt,
-  updatedRollout,
-  workerAfter,
-  workerAfterDequeue,
-} from '../lifecycle.ts'
+import { newAttempt, updatedRollout, workerAfter, workerAfterDequeue } from '../lifecycle.ts'
 import type {
   AttemptSelection,
   ResourcesSelection,
@@ -39,7 +30,7 @@ import {
   text,
 } from '../sql/records.ts'
 import { type Clause, SPAN_COLUMNS, arrange, ofAttempt, where } from '../sql/select.ts'
-import { insertAttempt, putResources, saveAttempt, saveRollout, turnRollout } from '../sql/statements.ts'
+import { putResources, saveRollout } from '../sql/statements.ts'
 import type {
   AddSpansOptions,
   AddedSpans,
@@ -51,10 +42,11 @@ import type {
   RolloutUpdate,
   Worker,
 } from '../types.ts'
-import { type Connection, type Database, dialect } from './database.ts'
-import { addSpans } from './spans.ts'
+import { type Database, dialect } from './database.ts'
+import { take } from './queue.ts'
 import {
   begin,
+  changeAttempt,
   findAttempt,
   findWorker,
   insertRollouts,
@@ -62,7 +54,10 @@ import {
   note,
   rolloutOf,
   start,
+  tell,
 } from './rollouts.ts'
+import { addSpans } from './spans.ts'
+import { watch } from './watchdog.ts'
 
 /**
  * The operations on a PostgreSQL database, each in a transaction of its own. Whoever changes anything of a rollout locks
@@ -89,7 +84,7 @@ export class PostgresEngine implements AsyncEngine {
     return this.#database.transaction(async (connection) => {
       const taken: AttemptedRollout[] = []
       while (taken.length < limit) {
-        const more = await this.#take(connection, limit - taken.length, workerId)
+        const more = await take(connection, limit - taken.length, workerId)
         if (more === undefined) break
         taken.push(...more)
       }
@@ -99,40 +94,6 @@ export class PostgresEngine implements AsyncEngine {
       await note(connection, workerAfterDequeue(workerId, last, known, connection.now))
       return taken
     }, true)
-  }
-
-  /** Undefined where the queue is empty; rollouts that have another status by now are passed over. */
-  async #take(
-    connection: Connection,
-    limit: number,
-    workerId: string | null,
-  ): Promise<AttemptedRollout[] | undefined> {
-    const rows = await connection.all(
-      'SELECT * FROM {rollouts} WHERE queued IS NOT NULL ORDER BY queued LIMIT ? FOR UPDATE SKIP LOCKED',
-      limit,
-    )
-    if (rows.length === 0) return undefined
-    const waiting = rows.map(readRollout).filter(({ status }) => isQueued(status))
-    const ids = waiting.map(({ rolloutId }) => rolloutId)
-    const counts = await connection.all(
-      'SELECT rollout_id, count(*) AS n FROM {attempts} WHERE rollout_id = ANY(?) GROUP BY rollout_id',
-      ids,
-    )
-    const attempts = new Map(counts.map((row) => [text(row, 'rollout_id'), number(row, 'n')]))
-    const taken = waiting.map((rollout): AttemptedRollout => {
-      const { rolloutId } = rollout
-      const given = { rolloutId, attemptId: newId('at'), workerId, startTime: connection.now }
-      const attempt = newAttempt(given, attempts.get(rolloutId) ?? 0)
-      return { ...rollout, status: 'preparing', attempt }
-    })
-    if (taken.length > 0) await connection.run(insertAttempt(taken.map(({ attempt }) => attempt)))
-    await connection.run({
-      sql: `UPDATE {rollouts} SET queued = NULL,
-              status = CASE WHEN status IN ('queuing', 'requeuing') THEN 'preparing' ELSE status END
-            WHERE id = ANY(?)`,
-      values: [rows.map((row) => number(row, 'id'))],
-    })
-    return taken
   }
 
   async countQueued(limit: number): Promise<number> {
@@ -178,67 +139,14 @@ export class PostgresEngine implements AsyncEngine {
     })
   }
 
-  updateAttempt(
-    rolloutId: string,
-    attemptId: string,
-    update: AttemptUpdate,
-  ): Promise<{ attempt: Attempt; turn: Turn | undefined }> {
+  updateAttempt(rolloutId: string, attemptId: string, update: AttemptUpdate): Promise<UpdatedAttempt> {
     return this.#database.transaction(async (connection) =>
-      this.#update(connection, rolloutId, attemptId, () => update),
+      changeAttempt(connection, rolloutId, attemptId, update),
     )
   }
 
-  /** `decide` sees the attempt as it is once nobody else can change it. */
-  async #update(
-    connection: Connection,
-    rolloutId: string,
-    attemptId: string,
-    decide: (attempt: Attempt) => AttemptUpdate,
-  ): Promise<{ attempt: Attempt; turn: Turn | undefined }> {
-    const rollout = await lockRollout(connection, rolloutId, attemptId)
-    const latest = await findAttempt(connection, rolloutId, 'latest')
-    const isLatest = attemptId === 'latest' || attemptId === latest?.attemptId
-    const attempt = isLatest ? latest : await findAttempt(connection, rolloutId, attemptId)
-    if (attempt === undefined) throw missing(rolloutId, attemptId)
-    const change = updatedAttempt(rollout, attempt, isLatest, decide(attempt), connection.now)
-    await connection.run(saveAttempt(change.attempt))
-    if (change.rollout !== undefined) {
-      await connection.run(turnRollout(change.rollout, dialect))
-      tell(connection, change.rollout)
-    }
-    await note(connection, change.worker)
-    return { attempt: change.attempt, turn: change.rollout && { rolloutId, status: change.rollout.status } }
-  }
-
-  async watch(): Promise<Turn[]> {
-    const ailing = async (get: Database['all'], where: string, ...values: string[]): Promise<Attempt[]> => {
-      const rows = await get(
-        `SELECT attempts.*, rollouts.config, extract(epoch FROM clock_timestamp())::float8 AS now
-         FROM {rollouts} AS rollouts JOIN {attempts} AS attempts ON attempts.rollout_id = rollouts.rollout_id
-         WHERE rollouts.limited = 1 AND rollouts.status IN ('preparing', 'running') ${where}
-           AND attempts.sequence_id =
-             (SELECT max(sequence_id) FROM {attempts} AS other WHERE other.rollout_id = rollouts.rollout_id)`,
-        ...values,
-      )
-      return rows.flatMap((row) => {
-        const attempt = readAttempt(row)
-        const status = ailment(attempt, JSON.parse(text(row, 'config')), number(row, 'now'))
-        return status === undefined ? [] : [{ ...attempt, status }]
-      })
-    }
-    const turns: Turn[] = []
-    for (const { rolloutId } of await ailing((sql) => this.#database.all(sql), '')) {
-      const turn = await this.#database.transaction(async (connection) => {
-        // Somebody else may have looked at the same time, or the attempt given a sign of life.
-        await lockRollout(connection, rolloutId)
-        const [attempt] = await ailing(connection.all, 'AND rollouts.rollout_id = ?', rolloutId)
-        if (attempt === undefined) return undefined
-        const { attemptId, status } = attempt
-        return (await this.#update(connection, rolloutId, attemptId, () => ({ status }))).turn
-      })
-      if (turn !== undefined) turns.push(turn)
-    }
-    return turns
+  watch(): Promise<Turn[]> {
+    return watch(this.#database)
   }
 
   async readStatuses(rolloutIds: readonly string[]): Promise<(RolloutStatus | null)[]> {
@@ -386,9 +294,4 @@ export class PostgresEngine implements AsyncEngine {
 function inOrder<T>(ids: readonly number[], rows: readonly Row[], read: (row: Row) => T): T[] {
   const byId = new Map(rows.map((row) => [number(row, 'id'), row]))
   return ids.map((id) => byId.get(id)).flatMap((row) => (row === undefined ? [] : [read(row)]))
-}
-
-function tell(connection: Connection, { rolloutId, status }: Turn): void {
-  if (isQueued(status)) connection.tell({ queued: 1 })
-  if (isFinished(status)) connection.tell({ finished: [rolloutId] })
 }

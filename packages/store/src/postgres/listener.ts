@@ -1,6 +1,6 @@
 import type { Client } from 'pg'
 import type { News } from '../engine.ts'
-import { isObject } from '../json.ts'
+import { isObject } from '../json-reader.ts'
 import type { Database } from './database.ts'
 
 /** Milliseconds within which a word to oneself must have come back. */

@@ -1,9 +1,16 @@
-import { type NewRollout, type StartedRollout, missing } from '../engine.ts'
-import { type RolloutState, type WorkerChange, newAttempt } from '../lifecycle.ts'
+import { type NewRollout, type StartedRollout, type Turn, type UpdatedAttempt, missing } from '../engine.ts'
+import {
+  type RolloutState,
+  type WorkerChange,
+  isFinished,
+  isQueued,
+  newAttempt,
+  updatedAttempt,
+} from '../lifecycle.ts'
 import { STATE, number, readAttempt, readRollout, readState, readWorker, text } from '../sql/records.ts'
 import { LATEST } from '../sql/select.ts'
-import { insertAttempt, insertRollout, saveWorker } from '../sql/statements.ts'
-import type { Attempt, Rollout, RolloutStatus, Worker } from '../types.ts'
+import { insertAttempt, insertRollout, saveAttempt, saveWorker, turnRollout } from '../sql/statements.ts'
+import type { Attempt, AttemptUpdate, Rollout, RolloutStatus, Worker } from '../types.ts'
 import { type Connection, dialect } from './database.ts'
 
 /*
@@ -101,4 +108,31 @@ export async function findWorker(connection: Connection, workerId: string): Prom
 
 export async function note(connection: Connection, change: WorkerChange | undefined): Promise<void> {
   if (change !== undefined) await connection.run(saveWorker(change))
+}
+
+export async function changeAttempt(
+  connection: Connection,
+  rolloutId: string,
+  attemptId: string,
+  update: AttemptUpdate,
+): Promise<UpdatedAttempt> {
+  const rollout = await lockRollout(connection, rolloutId, attemptId)
+  const latest = await findAttempt(connection, rolloutId, 'latest')
+  const isLatest = attemptId === 'latest' || attemptId === latest?.attemptId
+  const attempt = isLatest ? latest : await findAttempt(connection, rolloutId, attemptId)
+  if (attempt === undefined) throw missing(rolloutId, attemptId)
+  const change = updatedAttempt(rollout, attempt, isLatest, update, connection.now)
+  await connection.run(saveAttempt(change.attempt))
+  if (change.rollout !== undefined) {
+    await connection.run(turnRollout(change.rollout, dialect))
+    tell(connection, change.rollout)
+  }
+  await note(connection, change.worker)
+  return { attempt: change.attempt, turn: change.rollout && { rolloutId, status: change.rollout.status } }
+}
+
+/** Tells those who wait elsewhere. */
+export function tell(connection: Connection, { rolloutId, status }: Turn): void {
+  if (isQueued(status)) connection.tell({ queued: 1 })
+  if (isFinished(status)) connection.tell({ finished: [rolloutId] })
 }

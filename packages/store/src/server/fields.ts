@@ -1,4 +1,4 @@
-import { isObject } from '../json.ts'
+import { isObject } from '../json-reader.ts'
 import { HttpError, type Place, type Problem } from './problems.ts'
 
 /**

@@ -7,21 +7,12 @@ import {
   type NewRollout,
   type StartedRollout,
   type Turn,
+  type UpdatedAttempt,
   missing,
   newId,
   now,
 } from '../engine.ts'
-import {
-  type RolloutState,
-  type WorkerChange,
-  ailment,
-  newAttempt,
-  isQueued,
-  updatedAttempt,
-  updatedRollout,
-  workerAfter,
-  workerAfterDequeue,
-} from '../lifecycle.ts'
+import { ailment, isQueued, updatedRollout, workerAfter, workerAfterDequeue } from '../lifecycle.ts'
 import type {
   AttemptSelection,
   ResourcesSelection,
@@ -32,25 +23,15 @@ import type {
 import type { NamedResources, ResourcesUpdate } from '../resources.ts'
 import {
   type Row,
-  STATE,
   number,
   readAttempt,
   readResources,
   readRollout,
-  readState,
   readWorker,
   text,
 } from '../sql/records.ts'
-import { type Clause, LATEST, SPAN_COLUMNS, type Value, arrange, ofAttempt, where } from '../sql/select.ts'
-import {
-  insertAttempt,
-  insertRollout,
-  putResources,
-  saveAttempt,
-  saveRollout,
-  saveWorker,
-  turnRollout,
-} from '../sql/statements.ts'
+import { type Clause, SPAN_COLUMNS, type Value, arrange, ofAttempt, where } from '../sql/select.ts'
+import { putResources, saveRollout } from '../sql/statements.ts'
 import type {
   AddSpansOptions,
   AddedSpans,
@@ -63,22 +44,25 @@ import type {
   Worker,
 } from '../types.ts'
 import { Database, dialect } from './database.ts'
+import { Rollouts } from './rollouts.ts'
 import { SpanWriter } from './span-writer.ts'
 
 /** The operations on a store file, each in a transaction of its own. */
 export class SqliteEngine implements Engine {
   readonly #db: Database
+  readonly #rollouts: Rollouts
 
   /** @throws AglError store_unavailable, store_schema */
   constructor(path: string) {
     this.#db = new Database(path)
+    this.#rollouts = new Rollouts(this.#db)
   }
 
   enqueueRollouts(requests: readonly NewRollout[]): Rollout[] {
     return this.#db.write(() =>
       requests.map((request) => {
-        this.#insert(request, 'queuing', now())
-        return this.#rollout(request.rolloutId)
+        this.#rollouts.insert(request, 'queuing', now())
+        return this.#rollouts.rollout(request.rolloutId)
       }),
     )
   }
@@ -94,11 +78,11 @@ export class SqliteEngine implements Engine {
         const rollout = readRollout(row)
         this.#run('UPDATE rollouts SET queued = NULL WHERE rollout_id = ?', rollout.rolloutId)
         if (!isQueued(rollout.status)) continue
-        const attempt = this.#begin(rollout.rolloutId, newId('at'), workerId, now())
+        const attempt = this.#rollouts.begin(rollout.rolloutId, newId('at'), workerId, now())
         taken.push({ ...rollout, status: 'preparing', attempt })
       }
-      const known = workerId === null ? undefined : this.#worker(workerId)
-      this.#note(workerAfterDequeue(workerId, taken.at(-1)?.attempt, known, now()))
+      const known = workerId === null ? undefined : this.#rollouts.worker(workerId)
+      this.#rollouts.note(workerAfterDequeue(workerId, taken.at(-1)?.attempt, known, now()))
       return taken
     })
   }
@@ -112,36 +96,32 @@ export class SqliteEngine implements Engine {
 
   startRollout(request: StartedRollout): AttemptedRollout {
     return this.#db.write(() => {
-      const { attempt, isNew } = this.#start(request)
-      if (isNew) this.#note(workerAfter(attempt, now()))
-      return { ...this.#rollout(request.rolloutId), attempt }
+      const { attempt, isNew } = this.#rollouts.start(request)
+      if (isNew) this.#rollouts.note(workerAfter(attempt, now()))
+      return { ...this.#rollouts.rollout(request.rolloutId), attempt }
     })
   }
 
   startAttempt(rolloutId: string, attemptId: string, workerId: string | null): AttemptedRollout {
     return this.#db.write(() => {
-      if (this.#state(rolloutId) === undefined) throw missing(rolloutId)
-      const known = this.#attempt(rolloutId, attemptId)
-      const attempt = known ?? this.#begin(rolloutId, attemptId, workerId, now())
-      if (known === undefined) this.#note(workerAfter(attempt, now()))
-      return { ...this.#rollout(rolloutId), attempt }
+      if (this.#rollouts.state(rolloutId) === undefined) throw missing(rolloutId)
+      const known = this.#rollouts.attempt(rolloutId, attemptId)
+      const attempt = known ?? this.#rollouts.begin(rolloutId, attemptId, workerId, now())
+      if (known === undefined) this.#rollouts.note(workerAfter(attempt, now()))
+      return { ...this.#rollouts.rollout(rolloutId), attempt }
     })
   }
 
   updateRollout(rolloutId: string, update: RolloutUpdate): Rollout {
     return this.#db.write(() => {
-      const rollout = updatedRollout(this.#rollout(rolloutId), update, now())
+      const rollout = updatedRollout(this.#rollouts.rollout(rolloutId), update, now())
       this.#db.run(saveRollout(rollout, update.status !== undefined, dialect))
       return rollout
     })
   }
 
-  updateAttempt(
-    rolloutId: string,
-    attemptId: string,
-    update: AttemptUpdate,
-  ): { attempt: Attempt; turn: Turn | undefined } {
-    return this.#db.write(() => this.#update(rolloutId, attemptId, update))
+  updateAttempt(rolloutId: string, attemptId: string, update: AttemptUpdate): UpdatedAttempt {
+    return this.#db.write(() => this.#rollouts.update(rolloutId, attemptId, update))
   }
 
   watch(): Turn[] {
@@ -149,7 +129,7 @@ export class SqliteEngine implements Engine {
       this.#rows(
         `SELECT rollout_id, config FROM rollouts WHERE limited = 1 AND status IN ('preparing', 'running')`,
       ).flatMap((row) => {
-        const attempt = this.#attempt(text(row, 'rollout_id'), 'latest')
+        const attempt = this.#rollouts.attempt(text(row, 'rollout_id'), 'latest')
         const status = attempt && ailment(attempt, JSON.parse(text(row, 'config')), now())
         return attempt && status ? [{ attempt, status }] : []
       })
@@ -157,14 +137,14 @@ export class SqliteEngine implements Engine {
     if (this.#db.read(ailing).length === 0) return []
     return this.#db.write(() =>
       ailing().flatMap(({ attempt: { rolloutId, attemptId }, status }) => {
-        const { turn } = this.#update(rolloutId, attemptId, { status })
+        const { turn } = this.#rollouts.update(rolloutId, attemptId, { status })
         return turn ?? []
       }),
     )
   }
 
   readStatuses(rolloutIds: readonly string[]): (RolloutStatus | null)[] {
-    return this.#db.read(() => rolloutIds.map((rolloutId) => this.#state(rolloutId)?.status ?? null))
+    return this.#db.read(() => rolloutIds.map((rolloutId) => this.#rollouts.state(rolloutId)?.status ?? null))
   }
 
   findRollouts(selection: RolloutSelection): Found {
@@ -175,7 +155,7 @@ export class SqliteEngine implements Engine {
     return this.#db.read(() =>
       this.#each('SELECT * FROM rollouts WHERE id = ?', ids).map((row) => {
         const rollout = readRollout(row)
-        const attempt = this.#attempt(rollout.rolloutId, 'latest')
+        const attempt = this.#rollouts.attempt(rollout.rolloutId, 'latest')
         return attempt === undefined ? rollout : { ...rollout, attempt }
       }),
     )
@@ -193,7 +173,7 @@ export class SqliteEngine implements Engine {
 
   addSpans(spans: readonly Span[], options: AddSpansOptions): AddedSpans {
     return this.#db.write(() => {
-      const writer = new SpanWriter(this.#db, (request) => this.#start(request))
+      const writer = new SpanWriter(this.#db, (request) => this.#rollouts.start(request))
       for (const span of spans) writer.add(span, options)
       return writer.finish()
     })
@@ -240,8 +220,8 @@ export class SqliteEngine implements Engine {
 
   updateWorker(workerId: string, heartbeatStats: Worker['heartbeatStats'] | undefined): Worker {
     return this.#db.write(() => {
-      this.#note({ workerId, lastHeartbeatTime: now(), ...(heartbeatStats && { heartbeatStats }) })
-      return this.#worker(workerId) ?? readWorker({})
+      this.#rollouts.note({ workerId, lastHeartbeatTime: now(), ...(heartbeatStats && { heartbeatStats }) })
+      return this.#rollouts.worker(workerId) ?? readWorker({})
     })
   }
 
@@ -264,96 +244,6 @@ export class SqliteEngine implements Engine {
 
   close(): void {
     this.#db.close()
-  }
-
-  /** Leaves a rollout or attempt that is there as it is. */
-  #start(request: StartedRollout): { attempt: Attempt; isNew: boolean } {
-    const { rolloutId, attemptId, workerId, startTime = now(), status } = request
-    this.#insert(request, status, startTime)
-    const known = this.#attempt(rolloutId, attemptId)
-    if (known !== undefined) return { attempt: known, isNew: false }
-    return { attempt: this.#begin(rolloutId, attemptId, workerId, startTime, status), isNew: true }
-  }
-
-  #insert(request: NewRollout, status: RolloutStatus, startTime: number): void {
-    const { rolloutId, input, metadata, mode, config } = request
-    const latest = 'SELECT resources_id FROM resources ORDER BY place DESC LIMIT 1'
-    const row = request.resourcesId === null ? this.#get(latest) : undefined
-    const resourcesId = row === undefined ? request.resourcesId : text(row, 'resources_id')
-    const rollout = {
-      rolloutId,
-      input,
-      metadata,
-      mode,
-      config,
-      resourcesId,
-      status,
-      startTime,
-      endTime: null,
-    }
-    this.#db.run(insertRollout([rollout], dialect))
-  }
-
-  #begin(
-    rolloutId: string,
-    attemptId: string,
-    workerId: string | null,
-    startTime: number,
-    status: 'preparing' | 'running' = 'preparing',
-  ): Attempt {
-    const count = this.#get('SELECT count(*) AS n FROM attempts WHERE rollout_id = ?', rolloutId)
-    const attempt = newAttempt(
-      { rolloutId, attemptId, workerId, startTime },
-      number(count ?? {}, 'n'),
-      status,
-    )
-    this.#db.run(insertAttempt([attempt]))
-    this.#run('UPDATE rollouts SET status = ? WHERE rollout_id = ?', status, rolloutId)
-    return attempt
-  }
-
-  #update(
-    rolloutId: string,
-    attemptId: string,
-    update: AttemptUpdate,
-  ): { attempt: Attempt; turn: Turn | undefined } {
-    const rollout = this.#state(rolloutId)
-    const latest = this.#attempt(rolloutId, 'latest')
-    const attempt = attemptId === 'latest' ? latest : this.#attempt(rolloutId, attemptId)
-    if (rollout === undefined || attempt === undefined) throw missing(rolloutId, attemptId)
-    const change = updatedAttempt(rollout, attempt, attempt.attemptId === latest?.attemptId, update, now())
-    this.#db.run(saveAttempt(change.attempt))
-    if (change.rollout !== undefined) this.#db.run(turnRollout(change.rollout, dialect))
-    this.#note(change.worker)
-    return { attempt: change.attempt, turn: change.rollout && { rolloutId, status: change.rollout.status } }
-  }
-
-  #note(change: WorkerChange | undefined): void {
-    if (change !== undefined) this.#db.run(saveWorker(change))
-  }
-
-  #rollout(rolloutId: string): Rollout {
-    const row = this.#get('SELECT * FROM rollouts WHERE rollout_id = ?', rolloutId)
-    if (row === undefined) throw missing(rolloutId)
-    return readRollout(row)
-  }
-
-  #state(rolloutId: string): RolloutState | undefined {
-    const row = this.#get(`SELECT ${STATE} FROM rollouts WHERE rollout_id = ?`, rolloutId)
-    return row && readState(row)
-  }
-
-  #attempt(rolloutId: string, attemptId: string): Attempt | undefined {
-    const row =
-      attemptId === 'latest'
-        ? this.#get(`SELECT * FROM attempts WHERE ${LATEST}`, rolloutId)
-        : this.#get('SELECT * FROM attempts WHERE rollout_id = ? AND attempt_id = ?', rolloutId, attemptId)
-    return row && readAttempt(row)
-  }
-
-  #worker(workerId: string): Worker | undefined {
-    const row = this.#get('SELECT * FROM workers WHERE worker_id = ?', workerId)
-    return row && readWorker(row)
   }
 
   #find(table: string, filter: Clause, page: Clause): Found {
