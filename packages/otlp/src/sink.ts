@@ -163,15 +163,14 @@ class Delivery {
     } else if (outcome.kind === 'later') {
       this.#notBefore = performance.now() + outcome.wait
       throw fail(outcome.message)
-    } else if (outcome.kind === 'bad' && items.length > 1 && (outcome.status !== 500 || isStore)) {
-      this.#refusals++
+    } else {
       warn(String(outcome.status), outcome.message)
+      if (outcome.kind === 'refused') return this.#drop(spans)
+      this.#refusals++
+      if (items.length === 1 || (outcome.status === 500 && !isStore)) return this.#drop(spans)
       const middle = items.length >> 1
       await this.#deliver(items.slice(0, middle))
       await this.#deliver(items.slice(middle))
-    } else {
-      warn(String(outcome.status), outcome.message)
-      this.#drop(spans)
     }
   }
 
