@@ -1,15 +1,6 @@
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import {
-  accessSync,
-  chownSync,
-  constants,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  rmSync,
-} from 'node:fs'
+import { chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -41,7 +32,10 @@ interface Installation {
   libraries: string | undefined
 }
 
-const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'agl-postgres')
+const isRoot = process.getuid?.() === 0
+/** Root's own cache is closed to the user as whom the server runs. */
+const caches = isRoot ? '/var/cache' : (process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'))
+const cache = join(caches, 'agl-postgres')
 
 /** The installed PostgreSQL, or the one in the cache; undefined where there is none. */
 export function findPostgres(): Installation | undefined {
@@ -79,7 +73,7 @@ function unpack(): Installation {
   mkdirSync(packages, { recursive: true })
   // The sandbox user of apt may not write to a folder of ours.
   const options = ['-o', 'APT::Sandbox::User=']
-  if (process.getuid?.() === 0) run('apt-get', ['update', '-qq'])
+  if (isRoot) run('apt-get', ['update', '-qq'])
   run('apt-get', ['download', '-qq', ...options, ...wanted()], packages)
   for (const file of readdirSync(packages)) run('dpkg', ['-x', join(packages, file), cache])
   const found = findPostgres()
@@ -89,7 +83,7 @@ function unpack(): Installation {
 
 /** PostgreSQL refuses to be run by root. */
 function servant(): { uid: number; gid: number } | undefined {
-  if (process.getuid?.() !== 0) return undefined
+  if (!isRoot) return undefined
   for (const name of ['postgres', 'nobody']) {
     const id = (kind: string): number => Number(spawnSync('id', [kind, name], { encoding: 'utf8' }).stdout)
     if (id('-u') > 0) return { uid: id('-u'), gid: id('-g') }
@@ -106,15 +100,9 @@ async function freePort(): Promise<number> {
   return address.port
 }
 
-/** The cache may be in a folder that the servant must not enter; then it is of no use. */
-function checkAccess(bin: string): void {
-  accessSync(join(bin, 'postgres'), constants.X_OK)
-}
-
 /** Starts a PostgreSQL with an empty database, unpacked first where none is installed. */
 export async function startPostgres(): Promise<PostgresServer> {
   const { bin, libraries } = findPostgres() ?? unpack()
-  checkAccess(bin)
   const user = servant()
   const folder = mkdtempSync(join(tmpdir(), 'agl-postgres-'))
   if (user !== undefined) chownSync(folder, user.uid, user.gid)
