@@ -28,10 +28,12 @@ class Writer {
 
   write(value: unknown, depth: number): string {
     if (typeof value === 'string') return JSON.stringify(this.cut(value))
+    this.#left -= 4
     if (typeof value === 'number') return Number.isFinite(value) ? String(value) : `"${value}"`
     if (typeof value === 'boolean') return String(value)
     if (typeof value === 'bigint') return `"${value}"`
     if (!isFields(value)) return 'null'
+    this.#left -= 2
     if (this.#above.includes(value)) return '"[circular]"'
     if (depth > DEEPEST) return '"[too deep]"'
     this.#above.push(value)
