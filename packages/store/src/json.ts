@@ -37,7 +37,7 @@ export const WORKER_STATUSES: readonly WorkerStatus[] = ['idle', 'busy', 'unknow
 export const MODES: readonly RolloutMode[] = ['train', 'val', 'test']
 export const ENGINES: readonly ['jinja', 'f-string', 'poml'] = ['jinja', 'f-string', 'poml']
 
-export interface ConfigJSON {
+interface ConfigJSON {
   timeout_seconds: number | null
   unresponsive_seconds: number | null
   max_attempts: number

@@ -4,6 +4,7 @@ import { DatabaseSync } from 'node:sqlite'
 import type { AglError } from '@agl/core'
 import { describe, expect, it } from 'vitest'
 import { openStore } from '../src/index.ts'
+import { APPLICATION_ID, MIGRATIONS } from '../src/sqlite/schema.ts'
 import { folder } from './folder.ts'
 import { run } from './processes.ts'
 import { llmSpan } from './spans.ts'
@@ -101,6 +102,30 @@ describe('opening a SQLite file', () => {
     await using store = await openStore(url)
     const { items } = await store.querySpans({ rolloutId: 'ro-1' })
     expect(items.map(({ sequenceId }) => sequenceId)).toEqual([1, 2])
+  })
+
+  it('brings a file of the first version up to date, and keeps what is in it', async () => {
+    const file = join(folder(), 'agl.db')
+    sql(
+      file,
+      ...MIGRATIONS.slice(0, 1),
+      `PRAGMA application_id = ${APPLICATION_ID}`,
+      'PRAGMA user_version = 1',
+      `INSERT INTO rollouts (rollout_id, input, start_time, status, config, metadata) VALUES ('ro-old', '1', 1700000000,
+         'running', '{"timeoutSeconds":null,"unresponsiveSeconds":null,"maxAttempts":1,"retryCondition":[]}', '{"name":"a"}')`,
+      `INSERT INTO attempts (rollout_id, attempt_id, sequence_id, start_time, status, metadata)
+         VALUES ('ro-old', 'at-old', 1, 1700000000, 'running', '{}')`,
+    )
+    const store = await openStore(`sqlite:${file}`)
+    expect(pragma(file, 'user_version')).toBe(2)
+    expect(await store.getRollout('ro-old')).toMatchObject({
+      metadata: { name: 'a' },
+      attempt: { sequenceId: 1 },
+    })
+    expect(await store.dequeueRollouts()).toEqual([])
+    await store.updateRollout('ro-old', { status: 'queuing' })
+    expect(await store.dequeueRollouts()).toMatchObject([{ rolloutId: 'ro-old', attempt: { sequenceId: 2 } }])
+    await store.close()
   })
 
   it('refuses a newer schema, naming both versions, and leaves the file as it is', async () => {
