@@ -56,6 +56,8 @@ async function installedPlugins(folder: string): Promise<Config> {
   if (resolveIn(folder, '@agl/openai') !== undefined)
     plugins.push((await load('@agl/openai', [folder])).openai())
   if (resolveIn(folder, '@agl/vllm') !== undefined) plugins.push((await load('@agl/vllm', [folder])).vllm())
+  if (resolveIn(folder, '@agl/langchain') !== undefined)
+    plugins.push((await load('@agl/langchain', [folder])).langchain())
   return { plugins }
 }
 

@@ -6,6 +6,7 @@ import { CliError, codeOf, messageOf } from './errors.ts'
 /** The packages that commands load when they need them. */
 export interface Packages {
   '@agl/core': typeof import('@agl/core')
+  '@agl/langchain': typeof import('@agl/langchain')
   '@agl/openai': typeof import('@agl/openai')
   '@agl/store': typeof import('@agl/store')
   '@agl/testkit': typeof import('@agl/testkit')
@@ -27,7 +28,8 @@ export function resolveIn(folder: string, specifier: string): string | undefined
   try {
     return import.meta.resolve(request)
   } catch (error) {
-    if (codeOf(error) === 'ERR_MODULE_NOT_FOUND') return undefined
+    const code = codeOf(error)
+    if (code === 'ERR_MODULE_NOT_FOUND' || code === 'ERR_PACKAGE_PATH_NOT_EXPORTED') return undefined
     throw error
   } finally {
     hooks.deregister()

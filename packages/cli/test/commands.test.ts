@@ -150,6 +150,25 @@ describe('agl doctor', () => {
     expect(code).toBe(1)
   })
 
+  it('shows every copy of LangChain, and that its versions differ', async () => {
+    const app = new App([...ALL, '@agl/langchain', '@langchain/core'])
+    app.write('package.json', '{ "private": true, "dependencies": { "@langchain/core": "*", "other": "*" } }')
+    app.write(
+      'node_modules/other/package.json',
+      '{ "name": "other", "version": "1.0.0", "dependencies": { "@langchain/core": "*" } }',
+    )
+    app.linkFrom('../langchain/test/fixtures/lowest', '@langchain/core', 'node_modules/other')
+    app.write(
+      'agl.config.mjs',
+      `import { langchain } from '@agl/langchain'\nexport default { plugins: [langchain()] }`,
+    )
+    const { code, stdout } = await app.agl(['doctor'])
+    expect(stdout).toMatch(/@langchain\/core 1\.\S+ +esm +patched/)
+    expect(stdout).toMatch(/@langchain\/core 1\.\S+ +cjs +patched/)
+    expect(stdout).toMatch(/@langchain\/core 0\.3\.68 +esm +patched/)
+    expect(code).toBe(0)
+  })
+
   it('shows the servers that were called, and which gave no token ids', async () => {
     await using local = await startModelServer({ flavor: 'vllm', reply: () => 'four' })
     await using plain = await startModelServer({ reply: () => 'four' })

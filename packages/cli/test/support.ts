@@ -54,6 +54,11 @@ export class App {
     return path
   }
 
+  /** Gives a package in here the copy of `name` that a folder beside this one's has. */
+  linkFrom(from: string, name: string, into: string): void {
+    link(name, join(this.folder, into), join(root, from))
+  }
+
   agl(args: readonly string[], options: RunOptions = {}): Promise<Result> {
     return this.node([this.bin, ...args], options)
   }
@@ -89,10 +94,10 @@ export class App {
   }
 }
 
-function link(name: string, folder: string): void {
+function link(name: string, folder: string, from: string = root): void {
   const path = join(folder, 'node_modules', name)
   mkdirSync(dirname(path), { recursive: true })
-  symlinkSync(realpathSync(join(root, 'node_modules', name)), path, 'junction')
+  symlinkSync(realpathSync(join(from, 'node_modules', name)), path, 'junction')
 }
 
 /** The command as it is when nothing that it loads lazily is installed with it. Returns its bin. */

@@ -251,6 +251,8 @@ export interface Plugin {
   version?: string
   /** Optional peers with the tested range, such as `{ openai: '>=5 <8' }`. */
   hosts?: Record<string, string>
+  /** Modules of the hosts that hold what is patched, where loading a host's main entry does not load them. */
+  modules?: readonly string[]
   /** Plugins that must be active first; deduplicated by name, the user's own instance wins. */
   requires?: readonly Plugin[]
   /** Installs the hooks and may return how to undo what `api` does not undo by itself. */

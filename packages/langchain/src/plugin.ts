@@ -25,6 +25,7 @@ function plugin(handler: LangChainHandler | undefined): Plugin {
   return definePlugin({
     name: 'langchain',
     hosts: { '@langchain/core': '>=0.3.68 <2' },
+    modules: ['@langchain/core/callbacks/manager', '@langchain/core/runnables'],
     setup(api) {
       recordWith(api)
       const places = new Set<string>()

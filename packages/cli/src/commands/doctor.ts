@@ -37,7 +37,7 @@ export async function doctor(options: DoctorOptions): Promise<void> {
   const core = await load('@agl/core', [loaded.folder, folder])
   const { plugins = [] } = loaded.config
   const lightning = await core.start({ ...loaded.config, strict: false, sinks: [], exporters: [] })
-  await loadHosts(hostNames(plugins), loaded.folder)
+  await loadHosts(modulesOf(plugins), loaded.folder)
   // Hosts report themselves as they are loaded; those found otherwise do a moment later.
   await new Promise((resolve) => setImmediate(resolve))
   const status = lightning.status()
@@ -74,10 +74,11 @@ async function servers(folders: readonly string[]): Promise<Server[]> {
   }
 }
 
-function hostNames(plugins: readonly Plugin[]): string[] {
-  const names = plugins.flatMap(({ hosts = {}, requires = [] }) => [
+function modulesOf(plugins: readonly Plugin[]): string[] {
+  const names = plugins.flatMap(({ hosts = {}, modules = [], requires = [] }) => [
     ...Object.keys(hosts),
-    ...hostNames(requires),
+    ...modules,
+    ...modulesOf(requires),
   ])
   return [...new Set(names)]
 }
