@@ -81,7 +81,8 @@ function spanText(span: Span, sequenceIds: boolean): string {
 /** Half a surrogate pair cannot be sent; it becomes U+FFFD, as in UTF-8. */
 function text(value: string): string {
   if (typeof value !== 'string') throw new TypeError('one of its texts is none')
-  return JSON.stringify(value.replace(/\p{Surrogate}/gu, '\ufffd'))
+  const json = JSON.stringify(value)
+  return json.includes('\\ud') ? JSON.stringify(value.replace(/\p{Surrogate}/gu, '\ufffd')) : json
 }
 
 function id(hex: string, size: number): string {

@@ -28,6 +28,7 @@ import {
   listKind,
   remoteFlags,
   traceStateText,
+  weightOf,
 } from './values.ts'
 import { byteLength, varintSize, Writer } from './writer.ts'
 
@@ -37,7 +38,8 @@ export function encodeProtobuf(
   sequenceIds: boolean,
   refused: RefusedSpan[],
 ): Uint8Array {
-  const writer = new Writer()
+  // Growing means copying all that is there.
+  const writer = new Writer(spans.reduce((bytes, span) => bytes + weightOf(span), 1024))
   for (const group of groupSpans(spans)) {
     const start = writer.pos
     const count = refused.length
@@ -184,17 +186,11 @@ function writeKey(writer: Writer, tag: number, key: string, size: number): void 
 }
 
 function writeList(writer: Writer, tag: number, key: string, list: unknown): void {
-  const isIds = list instanceof Int32Array
-  if (!isIds && !Array.isArray(list)) throw illegal(key)
-  const kind = isIds ? 'ints' : listKind(list, key)
-  if (kind === undefined) throw illegal(key)
-  const size = listSize(kind, list)
-  writeKey(writer, tag, key, 1 + varintSize(size) + size)
-  writer.varint(ANY_VALUE.array)
-  writer.varint(size)
-  // A little more, so that no integer has to make room by itself.
-  writer.room(size + 16)
-  if (kind === 'ints') return writeInts(writer, list)
+  if (list instanceof Int32Array) return writeInts(writer, tag, key, list)
+  const kind = Array.isArray(list) ? listKind(list, key) : undefined
+  if (!Array.isArray(list) || kind === undefined) throw illegal(key)
+  if (kind === 'ints') return writeInts(writer, tag, key, list)
+  const [pair, value, values] = openList(writer, tag, key)
   for (const item of list) {
     writer.varint(VALUES)
     if (typeof item === 'string') {
@@ -213,48 +209,51 @@ function writeList(writer: Writer, tag: number, key: string, list: unknown): voi
       writer.double(Number(item))
     }
   }
+  for (const start of [values, value, pair]) writer.close(start)
 }
 
-function listSize(kind: string, list: Int32Array | readonly unknown[]): number {
-  if (kind === 'doubles') return list.length * 11
-  if (kind === 'bools') return list.length * 4
-  let size = 0
-  if (kind === 'ints') {
-    for (let i = 0; i < list.length; i++) size += 3 + varintSize(Number(list[i]))
-    return size
-  }
-  for (const item of list) {
-    const length = byteLength(String(item))
-    const whole = 1 + varintSize(length) + length
-    size += 1 + varintSize(whole) + whole
-  }
-  return size
+function openList(writer: Writer, tag: number, key: string): [pair: number, value: number, values: number] {
+  const pair = writer.open(tag)
+  writer.textField(KEY_VALUE.key, key)
+  const value = writer.open(KEY_VALUE.value)
+  return [pair, value, writer.open(ANY_VALUE.array)]
 }
 
-/** Room has been made. */
-function writeInts(writer: Writer, list: ArrayLike<unknown>): void {
-  const { buf } = writer
-  let { pos } = writer
+/** Bytes of an integer below 2^31 in a list: two tags, a length, and up to five. */
+const LARGEST = 8
+
+/** Token ids come by the ten thousand: one pass, and the sizes that they mostly have spelled out. */
+function writeInts(writer: Writer, tag: number, key: string, list: ArrayLike<number>): void {
+  const [pair, value, values] = openList(writer, tag, key)
+  writer.room(list.length * LARGEST)
+  let { buf, pos } = writer
   for (let i = 0; i < list.length; i++) {
-    let value = Number(list[i])
+    const item = list[i] ?? 0
     buf[pos] = VALUES
     buf[pos + 2] = ANY_VALUE.int
-    const start = pos + 3
-    if (value < 0 || value > 0x7fffffff) {
-      writer.pos = start
-      writer.int64(value)
-      buf[pos + 1] = writer.pos - start + 1
-      pos = writer.pos
-      continue
+    if (item >= 0 && item < 0x80) {
+      buf[pos + 1] = 2
+      buf[pos + 3] = item
+      pos += 4
+    } else if (item >= 0 && item < 0x4000) {
+      buf[pos + 1] = 3
+      buf[pos + 3] = (item & 0x7f) | 0x80
+      buf[pos + 4] = item >>> 7
+      pos += 5
+    } else if (item >= 0 && item < 0x200000) {
+      buf[pos + 1] = 4
+      buf[pos + 3] = (item & 0x7f) | 0x80
+      buf[pos + 4] = ((item >>> 7) & 0x7f) | 0x80
+      buf[pos + 5] = item >>> 14
+      pos += 6
+    } else {
+      buf[pos + 1] = 1 + varintSize(item)
+      writer.pos = pos + 3
+      writer.room(10 + (list.length - i) * LARGEST)
+      writer.int64(item)
+      ;({ buf, pos } = writer)
     }
-    let end = start
-    while (value > 0x7f) {
-      buf[end++] = (value & 0x7f) | 0x80
-      value >>>= 7
-    }
-    buf[end++] = value
-    buf[pos + 1] = end - start + 1
-    pos = end
   }
   writer.pos = pos
+  for (const start of [values, value, pair]) writer.close(start)
 }

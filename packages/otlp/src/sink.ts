@@ -2,6 +2,7 @@ import { AglError, type Attributes, type Sink, type Span } from '@agl/core'
 import { encodeTraces, type Protocol } from './encode.ts'
 import { checkHeaders, post, type Compression, type HeadersOption, type PostOptions } from './post.ts'
 import { reasonOf } from './refused.ts'
+import { weightOf } from './values.ts'
 import { vocabularies, type Vocabulary } from './vocabulary/index.ts'
 
 export interface OtlpSinkOptions {
@@ -184,7 +185,7 @@ function* portions(items: readonly Item[], maxBytes: number): Generator<Item[]> 
   let portion: Item[] = []
   let bytes = 0
   for (const item of items) {
-    const size = weight(item.sent)
+    const size = weightOf(item.sent)
     if (portion.length > 0 && bytes + size > maxBytes) {
       yield portion
       portion = []
@@ -194,18 +195,6 @@ function* portions(items: readonly Item[], maxBytes: number): Generator<Item[]> 
     bytes += size
   }
   if (portion.length > 0) yield portion
-}
-
-/** Bytes that a span takes, roughly. */
-function weight({ attributes }: Span): number {
-  let bytes = 300
-  for (const key in attributes) {
-    const value = attributes[key]
-    bytes += key.length + 8
-    if (typeof value === 'string') bytes += value.length
-    else if (typeof value === 'object') bytes += value.length * 8
-  }
-  return bytes
 }
 
 function withResource(

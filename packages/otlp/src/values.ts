@@ -106,3 +106,15 @@ export function setAttribute(into: Attributes, key: string, value: AttributeValu
   if (key !== '__proto__') into[key] = value
   else Object.defineProperty(into, key, { value, enumerable: true, configurable: true, writable: true })
 }
+
+/** Bytes that a span takes in protobuf, roughly. */
+export function weightOf({ attributes }: Span): number {
+  let bytes = 300
+  for (const key in attributes) {
+    const value = attributes[key]
+    bytes += key.length + 16
+    if (typeof value === 'string') bytes += value.length
+    else if (Array.isArray(value) || value instanceof Int32Array) bytes += value.length * 8
+  }
+  return bytes
+}
