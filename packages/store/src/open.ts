@@ -7,7 +7,8 @@ import type { Store, StoreOptions } from './store.ts'
 /**
  * Opens the store at `url`: `memory:`, `sqlite:` and a path, relative to the working directory, or `postgres:` as the
  * driver takes it, with `?schema=` for another schema than `agl`. A SQLite file and its folders are made when they are
- * not there, and so is the schema.
+ * not there, and so is the schema. `http://host:4747` is a store that `serveStore` or Agent Lightning v0.3 serves; it is
+ * asked for nothing until it is used.
  *
  * @example const store = await openStore('sqlite:agl.db')
  * @throws AglError usage for a URL that is not understood, store_unavailable, store_schema, package_missing
@@ -28,12 +29,19 @@ export async function openStore(url: string, options: StoreOptions = {}): Promis
     const settings = readURL(url)
     return new LocalStore(settings.shown, await PostgresClient.open(settings), options)
   }
+  if (/^https?:/i.test(url)) {
+    const [{ HttpStore }, { readAddress }] = await Promise.all([
+      import('./http/store.ts'),
+      import('./http/address.ts'),
+    ])
+    return new HttpStore(readAddress(url, options.token ?? (process.env['AGL_STORE_TOKEN'] || undefined)))
+  }
   const scheme = /^([a-z][a-z+]*):/i.exec(url)?.[1]
   throw new AglError(
     'usage',
     scheme === undefined
       ? `The store URL "${url}" names no kind of store; for a SQLite file write "sqlite:${url}".`
-      : `The store URL begins with "${scheme}:", which this version cannot open; use "memory:", "sqlite:FILE" or "postgres://…".`,
+      : `The store URL begins with "${scheme}:", which this version cannot open; use "memory:", "sqlite:FILE", "postgres://…" or "http://host:4747".`,
   )
 }
 

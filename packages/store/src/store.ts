@@ -100,4 +100,9 @@ export interface StoreOptions {
    * @default 10
    */
   watchdogInterval?: number
+  /**
+   * What the server of an `http:` store asks for; a password in the URL comes first.
+   * @default the environment's AGL_STORE_TOKEN
+   */
+  token?: string
 }

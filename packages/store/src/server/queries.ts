@@ -88,7 +88,8 @@ function readPaging<Field extends string>(query: Fields, fields: Sortable<Field>
   const sortBy = query.maybeText('sort_by')
   if (limit === 0 || limit < -1) throw new HttpError(400, 'Limit must be greater than 0 or -1 for no limit')
   if (offset < 0) throw new HttpError(400, 'Offset must be greater than or equal to 0')
-  if (sortBy === undefined) return { limit, offset }
+  // Without a field it reverses the order of what has one: attempts and spans.
+  if (sortBy === undefined) return { limit, offset, ...('sequence_id' in fields && { sortOrder }) }
   const known = Object.keys(fields)
   if (!Object.hasOwn(fields, sortBy)) {
     throw new HttpError(400, `Invalid sort_by: ${sortBy}, allowed fields are: ${known.join(', ')}`)

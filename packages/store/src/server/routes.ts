@@ -1,4 +1,4 @@
-import { spanToJSON } from '@agl/core'
+import { AglError, spanToJSON } from '@agl/core'
 import { attemptToJSON, resourcesToJSON, rolloutToJSON, workerToJSON } from '../json.ts'
 import { LocalStore } from '../local.ts'
 import { steps } from '../pace.ts'
@@ -151,7 +151,10 @@ export const routes: readonly Route[] = [
 
   post('waits/rollouts', async ({ store, body, signal }) => {
     const { rolloutIds, timeout } = checked(body, 'body', readWait)
-    return ok((await store.waitForRollouts(rolloutIds, { timeout, signal })).map(rolloutToJSON))
+    const finished = await store.waitForRollouts(rolloutIds, { timeout, signal })
+    // Else it would look as if the time were over.
+    if (signal.aborted) throw new AglError('store_unavailable', 'The server is closing; ask again.')
+    return ok(finished.map(rolloutToJSON))
   }),
 ]
 
@@ -201,9 +204,13 @@ async function dequeue({ store, body, signal, isGone }: ApiRequest): Promise<Att
   return []
 }
 
-async function addSpan({ store, body }: ApiRequest): Promise<Reply> {
+async function addSpan({ store, body, query }: ApiRequest): Promise<Reply> {
   const span = checked(body, 'body', (fields) => readSpan(fields, Date.now() / 1000))
-  const { added, refused } = await store.addSpans([span], { keepSequenceIds: true })
+  const { added, refused } = await store.addSpans([span], {
+    keepSequenceIds: true,
+    // Ours.
+    createMissing: query.get('create_missing') === 'true',
+  })
   const [refusal] = refused
   if (refusal !== undefined) {
     const problem = {

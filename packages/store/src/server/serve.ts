@@ -5,6 +5,7 @@ import { AglError } from '@agl/core'
 import type { Store } from '../store.ts'
 import { type Access, authorize, isAllowed } from './access.ts'
 import { readJSON } from './body.ts'
+import { SERVER_NAME } from './name.ts'
 import { HttpError } from './problems.ts'
 import { type Reply, failure, send } from './reply.ts'
 import { type Route, routes } from './routes.ts'
@@ -37,9 +38,6 @@ export interface StoreServer extends AsyncDisposable {
   /** Answers what has been asked and ends what waits; the store stays open. */
   close(): Promise<void>
 }
-
-/** How our own client knows that it speaks with us, and what it may ask for beyond Agent Lightning's API. */
-export const SERVER_NAME = 'agl-store'
 
 const PREFIX = '/v1/agl/'
 const NOT_IMPLEMENTED = ['/v1/metrics', '/v1/logs', '/v1/development/profiles']
@@ -100,7 +98,9 @@ export async function serve(store: Store, options: ServeOptions = {}): Promise<S
     response: ServerResponse,
     signal: AbortSignal,
   ): Promise<Reply> {
-    const { pathname, searchParams: query } = new URL(request.url ?? '/', 'http://store')
+    // Not by the URL class, for which an id of two dots would be the folder above.
+    const [pathname = '/', search = ''] = request.url?.split('?', 2) ?? []
+    const query = new URLSearchParams(search)
     const isTraces = pathname === '/v1/traces'
     const { route, ids } = isTraces ? { route: undefined, ids: [] } : find(request.method, pathname)
     if (pathname !== `${PREFIX}health`) authorize(request, access)

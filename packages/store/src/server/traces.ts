@@ -3,14 +3,12 @@ import { AglError, type Span } from '@agl/core'
 import type { Store } from '../store.ts'
 import type { AddSpansOptions, AddedSpans } from '../types.ts'
 import { readBytes } from './body.ts'
+import { RESULT_HEADER } from './name.ts'
 import type { Reply } from './reply.ts'
 
-/** What our own client learns of its spans beyond what OTLP has words for, as JSON in a header of the answer. */
-export const RESULT_HEADER = 'agl-result'
-
-export interface TracesResult extends AddedSpans {
-  /** Whether some were refused because the store does not have their rollout or attempt. */
-  missing: boolean
+interface TracesResult extends AddedSpans {
+  /** Why some were refused, where the store does not have their rollout or attempt. */
+  missing?: string
 }
 
 /**
@@ -44,7 +42,7 @@ export async function receiveTraces(
       ...new Set(result.refused.map(({ reason }) => reason)),
     ].slice(0, MOST)
     const headers = { [RESULT_HEADER]: toHeader(result) }
-    if (result.missing && result.refused.length === whole.length) {
+    if (result.missing !== undefined && result.refused.length === whole.length) {
       const error = new AglError('body_invalid', reasons.join('; '))
       return { ...failureResponse(protocol, error), headers }
     }
@@ -63,11 +61,11 @@ const MOST = 10
 /** Adds all that can be added: spans of unknown rollouts and attempts are refused, not the batch. */
 async function addAll(store: Store, spans: readonly Span[], options: AddSpansOptions): Promise<TracesResult> {
   try {
-    return { ...(await store.addSpans(spans, options)), missing: false }
+    return await store.addSpans(spans, options)
   } catch (error) {
     if (!isMissing(error)) throw error
   }
-  const sum: TracesResult = { added: 0, duplicates: 0, refused: [], missing: true }
+  const sum: TracesResult = { added: 0, duplicates: 0, refused: [] }
   for (const [first, ...rest] of byAttempt(spans)) {
     const group = [first, ...rest]
     try {
@@ -77,6 +75,7 @@ async function addAll(store: Store, spans: readonly Span[], options: AddSpansOpt
       sum.refused.push(...refused)
     } catch (error) {
       if (!isMissing(error)) throw error
+      sum.missing ??= error.message.slice(0, 500)
       sum.refused.push(...group.map(({ spanId }) => ({ spanId, reason: error.message })))
     }
   }
@@ -98,11 +97,11 @@ function byAttempt(spans: readonly Span[]): Iterable<[Span, ...Span[]]> {
   return groups.values()
 }
 
-function toHeader({ refused, ...counts }: TracesResult): string {
+function toHeader({ refused, ...rest }: TracesResult): string {
   const some = refused.slice(0, MOST).map(({ spanId, reason }) => ({
     spanId: spanId.slice(0, 64),
     reason: reason.slice(0, 200),
   }))
-  const json = JSON.stringify({ ...counts, refused: some })
+  const json = JSON.stringify({ ...rest, refused: some })
   return json.replaceAll(/[^ -~]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
