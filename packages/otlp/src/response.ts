@@ -90,11 +90,12 @@ function fromProtobuf(body: Uint8Array): PartialSuccess {
 }
 
 function fromJSON(body: Uint8Array): PartialSuccess {
-  const parsed: unknown = JSON.parse(Buffer.from(body).toString() || '{}')
+  const parsed: unknown = JSON.parse(Buffer.from(body).toString())
   const partial = field(parsed, 'partialSuccess')
+  const message = field(partial, 'errorMessage')
   return {
     rejected: Number(field(partial, 'rejectedSpans') ?? 0) || 0,
-    message: String(field(partial, 'errorMessage') ?? ''),
+    message: typeof message === 'string' ? message : '',
   }
 }
 
