@@ -109,7 +109,7 @@ export function configToJSON(config: RolloutConfig): ConfigJSON {
 }
 
 /** Absent fields have their defaults. */
-export function configFromJSON(value: unknown): RolloutConfig {
+function configFromJSON(value: unknown): RolloutConfig {
   const json = new Reader('config', value)
   return {
     timeoutSeconds: json.optionalNumber('timeout_seconds'),
@@ -233,7 +233,7 @@ function resourceToJSON(resource: Resource): ResourceJSON {
   }
 }
 
-export function resourceFromJSON(value: unknown): Resource {
+function resourceFromJSON(value: unknown): Resource {
   const json = new Reader('resource', value)
   const resourceType = json.text('resource_type')
   if (resourceType === 'prompt_template') {
