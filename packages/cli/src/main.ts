@@ -125,6 +125,20 @@ function commands(rest: readonly string[]): ReturnType<typeof cac> {
       })
     })
   cli
+    .command('bench', 'Measure what tracing costs with each plugin, here')
+    .option(...CONFIG)
+    .option('--seconds <number>', 'About how long to measure', { default: 15 })
+    .option(...JSON_OPTION)
+    .example('  agl bench --seconds 30')
+    .action(async (options: Options) => {
+      const { bench } = await import('./commands/bench.ts')
+      await bench({
+        config: text(options, 'config'),
+        json: options['json'] === true,
+        seconds: count(options, 'seconds'),
+      })
+    })
+  cli
     .command('demo', 'A complete run on this machine, with no key and no network')
     .usage(
       'demo [options]\n\nWith AGL_BASE_URL and AGL_MODEL set (AGL_API_KEY if needed) it uses that server instead of a scripted model.',
