@@ -10,13 +10,4 @@ export type { RefusedSpan } from './refused.ts'
 export { otlpSink } from './sink.ts'
 export type { OtlpSinkOptions } from './sink.ts'
 export type { Compression, HeadersOption, HeaderValues } from './post.ts'
-
-// The names of others
-export { fromForeign, vocabularyOf } from './vocabulary/index.ts'
 export type { Vocabulary } from './vocabulary/index.ts'
-export { fromAgentOps, toAgentOps } from './vocabulary/agentops.ts'
-export { fromGenAI, toGenAI } from './vocabulary/genai.ts'
-export { fromOpenInference, toOpenInference } from './vocabulary/openinference.ts'
-export { AGENTOPS, GENAI, OPENINFERENCE } from './vocabulary/tables.ts'
-export type { Names } from './vocabulary/tables.ts'
-export type { VocabularyOptions } from './vocabulary/record.ts'

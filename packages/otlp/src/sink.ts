@@ -3,7 +3,7 @@ import { encodeTraces, type Protocol } from './encode.ts'
 import { checkHeaders, post, type Compression, type HeadersOption, type PostOptions } from './post.ts'
 import { reasonOf } from './refused.ts'
 import { weightOf } from './values.ts'
-import { vocabularies, type Vocabulary } from './vocabulary/index.ts'
+import type { Vocabulary } from './vocabulary/index.ts'
 
 export interface OtlpSinkOptions {
   /** The traces endpoint, such as `http://127.0.0.1:4318/v1/traces`. Without a path, that one is added. */
@@ -34,6 +34,8 @@ export interface OtlpSinkOptions {
 const MOST_REFUSALS = 64
 const MOST_AT_FIRST = 16
 
+type Translate = (span: Span) => Span | undefined
+
 /** One span of a batch, and what is sent of it. */
 interface Item {
   span: Span
@@ -61,10 +63,7 @@ export function otlpSink(options: OtlpSinkOptions): Sink {
     request: { url, headers, compression, timeout: options.timeout ?? 10_000, closed: closing.signal },
     protocol: options.protocol ?? 'protobuf',
     maxBytes: options.maxBytes ?? 4 * 1024 * 1024,
-    translate: withResource(
-      typeof vocabulary === 'function' ? vocabulary : vocabularies[vocabulary],
-      options.resource,
-    ),
+    translator: async () => withResource(await translation(vocabulary), options.resource),
     isStore: vocabulary === 'agentlightning',
     warn(kind, message) {
       if (said.has(kind)) return
@@ -92,7 +91,7 @@ interface Parts {
   request: PostOptions
   protocol: Protocol
   maxBytes: number
-  translate: (span: Span) => Span | undefined
+  translator: () => Promise<Translate>
   /** Whether the receiver knows spans that it had before, so that those around a failure can be sent again. */
   isStore: boolean
   warn: (kind: string, message: string) => void
@@ -101,6 +100,7 @@ interface Parts {
 
 class Delivery {
   readonly #parts: Parts
+  #translate: Translate | undefined
   /** Spans of the batch at hand that are dealt with: after a failure the queue brings them again. */
   readonly #settled = new Set<Span>()
   #lost = 0
@@ -119,7 +119,11 @@ class Delivery {
     if (wait > 0) throw this.#parts.fail(`the server wants to be left alone for ${Math.ceil(wait / 1000)} s`)
     this.#refusals = 0
     this.#taken = false
-    const items = this.#translated(spans.filter((span) => !this.#settled.has(span)))
+    const translate = (this.#translate ??= await this.#parts.translator())
+    const items = this.#translated(
+      spans.filter((span) => !this.#settled.has(span)),
+      translate,
+    )
     for (const portion of portions(items, this.#parts.maxBytes)) await this.#deliver(portion)
     const dropped = this.#lost
     this.#lost = 0
@@ -127,8 +131,7 @@ class Delivery {
     return { dropped }
   }
 
-  #translated(spans: readonly Span[]): Item[] {
-    const { translate, warn } = this.#parts
+  #translated(spans: readonly Span[], translate: Translate): Item[] {
     const items: Item[] = []
     for (const span of spans) {
       try {
@@ -137,7 +140,7 @@ class Delivery {
         else items.push({ span, sent })
       } catch (error) {
         this.#drop([span])
-        warn('vocabulary', `the vocabulary fails on one: ${reasonOf(error)}`)
+        this.#parts.warn('vocabulary', `the vocabulary fails on one: ${reasonOf(error)}`)
       }
     }
     return items
@@ -197,10 +200,15 @@ function* portions(items: readonly Item[], maxBytes: number): Generator<Item[]> 
   if (portion.length > 0) yield portion
 }
 
-function withResource(
-  translate: (span: Span) => Span | undefined,
-  added: Attributes | undefined,
-): (span: Span) => Span | undefined {
+/** Other vocabularies are loaded when they are used. */
+async function translation(vocabulary: Vocabulary | Translate): Promise<Translate> {
+  if (typeof vocabulary === 'function') return vocabulary
+  if (vocabulary === 'agentlightning') return (span) => span
+  const { vocabularies } = await import('./vocabulary/index.ts')
+  return vocabularies[vocabulary]
+}
+
+function withResource(translate: Translate, added: Attributes | undefined): Translate {
   if (added === undefined) return translate
   const merged = new WeakMap<object, Span['resource']>()
   return (given) => {

@@ -12,7 +12,7 @@ import {
   toGenAI,
   toOpenInference,
   vocabularyOf,
-} from '@agl/otlp'
+} from '@agl/otlp/vocabulary'
 import { span } from './spans.ts'
 
 const parameters = '{"type":"object","properties":{"city":{"type":"string"}}}'

@@ -34,3 +34,17 @@ export function fromForeign(span: Span): Span {
   if (vocabulary === 'genai') return fromGenAI(span)
   return vocabulary === 'agentops' ? fromAgentOps(span) : span
 }
+
+export { fromAgentOps, toAgentOps } from './agentops.ts'
+export { fromGenAI, toGenAI } from './genai.ts'
+export { fromOpenInference, toOpenInference } from './openinference.ts'
+export {
+  AGENTOPS,
+  AGENTOPS_KINDS,
+  GENAI,
+  GENAI_OPERATIONS,
+  OPENINFERENCE,
+  OPENINFERENCE_KINDS,
+} from './tables.ts'
+export type { Kind, Names } from './tables.ts'
+export type { VocabularyOptions } from './record.ts'
