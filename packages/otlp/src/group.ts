@@ -13,33 +13,40 @@ export interface Group {
 }
 
 /**
- * Groups spans, in the order in which each group first occurs. Records that came out of a store have each a resource
- * object of its own, so those with equal contents are one.
+ * Groups spans. The order within a rollout stays, since that is the order in which a store numbers them: so a group
+ * ends where its rollout goes on with another attempt or resource.
  */
-export function groupSpans(spans: readonly Span[]): Iterable<Group> {
-  const keys = new Map<object, string>()
-  const groups = new Map<string, Group>()
-  let last: { span: Span; group: Group } | undefined
+export function groupSpans(spans: readonly Span[]): readonly Group[] {
+  const groups: Group[] = []
+  /** The group that a rollout's next span may join. */
+  const open = new Map<string, Group>()
+  const texts = new Map<object, string>()
+  /** Records that came out of a store have each a resource object of its own; equal ones are one. */
+  const isSame = (one: Span['resource'], other: Span['resource']): boolean =>
+    one === other || textOf(one, texts) === textOf(other, texts)
   for (const span of spans) {
     const { rolloutId, attemptId, resource } = span
-    if (
-      last?.span.resource === resource &&
-      last.span.rolloutId === rolloutId &&
-      last.span.attemptId === attemptId
-    ) {
-      last.group.spans.push(span)
-      continue
-    }
-    let key = keys.get(resource)
-    if (key === undefined) keys.set(resource, (key = JSON.stringify(resource)))
-    const whole = JSON.stringify([rolloutId, attemptId, key])
-    let group = groups.get(whole)
-    if (group === undefined) {
+    let group = open.get(rolloutId)
+    if (group === undefined || group.ids[ATTEMPT_ID] !== attemptId || !isSame(group.resource, resource)) {
       group = { resource, ids: { [ROLLOUT_ID]: rolloutId, [ATTEMPT_ID]: attemptId }, spans: [] }
-      groups.set(whole, group)
+      open.set(rolloutId, group)
+      groups.push(group)
     }
     group.spans.push(span)
-    last = { span, group }
   }
-  return groups.values()
+  return groups
+}
+
+function textOf(resource: Span['resource'], texts: Map<object, string>): string {
+  let text = texts.get(resource)
+  if (text === undefined) {
+    try {
+      text = JSON.stringify(resource)
+    } catch {
+      // What it is that cannot be written is found out when it is written.
+      text = `#${texts.size}`
+    }
+    texts.set(resource, text)
+  }
+  return text
 }

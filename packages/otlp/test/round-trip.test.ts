@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { AttributeValue, Attributes, Span, SpanContext } from '@agl/core'
 import { decodeTraces, encodeTraces, type Protocol } from '@agl/otlp'
-import { span } from './spans.ts'
+import { other, span } from './spans.ts'
 
 const protocols: readonly Protocol[] = ['protobuf', 'json']
 
@@ -102,9 +102,18 @@ describe.each(protocols)('a record sent as %s', (protocol) => {
     )
   })
 
-  it('keeps the order of an attempt', async () => {
-    const spans = Array.from({ length: 40 }, (_, i) =>
-      span({ name: `n${i}`, rolloutId: `ro-${i % 3}`, spanId: (i + 1).toString(16).padStart(16, '0') }),
+  it('keeps the order of a rollout, also where attempts and resources change', async () => {
+    const resources = ['a', 'b'].map((name) => ({ attributes: { name }, schemaUrl: '' }))
+    const spans = Array.from({ length: 60 }, (_, i) =>
+      other(
+        {},
+        {
+          name: `n${i}`,
+          rolloutId: `ro-${i % 3}`,
+          attemptId: `at-${i % 5 > 1}`,
+          resource: { ...span().resource, ...resources[i % 7 > 3 ? 1 : 0] },
+        },
+      ),
     )
     const back = await there(spans, protocol)
     const names = (list: readonly Span[], rollout: string): string[] =>
