@@ -9,7 +9,7 @@ const manifest: { version: string } = JSON.parse(
 )
 
 describe('agl', () => {
-  it.each(['run', 'doctor', 'traces', 'export', 'demo'])(
+  it.each(['run', 'doctor', 'traces', 'export', 'bench', 'demo'])(
     '%s --help explains itself, with an example',
     async (name) => {
       const { code, stdout, stderr } = await new App().agl([name, '--help'])
@@ -21,7 +21,7 @@ describe('agl', () => {
   it('--help names every command', async () => {
     const { code, stdout } = await new App().agl(['--help'])
     expect(code).toBe(0)
-    for (const name of ['run', 'doctor', 'traces', 'export', 'demo'])
+    for (const name of ['run', 'doctor', 'traces', 'export', 'bench', 'demo'])
       expect(stdout).toContain(`agl ${name} --help`)
   })
 
@@ -40,6 +40,7 @@ describe('agl', () => {
     [['traces', '--store', 'a', '--store', 'b'], '--store is given more than once'],
     [['doctor', 'now'], 'Unused args: `now`'],
     [['demo', '--problems', '0'], '--problems takes a number'],
+    [['bench', '--seconds', '0'], '--seconds takes a number'],
   ])('refuses %j as wrong usage', async (args, sentence) => {
     const { code, stderr } = await new App().agl(args)
     expect(stderr).toContain(sentence)

@@ -26,7 +26,7 @@ export interface Comparison {
 const WARM_UP = 3
 const FEWEST_ROUNDS = 5
 /** How long a block is to be, in milliseconds: long beside the clock's steps, short beside the machine's moods. */
-const BLOCK = 10
+const BLOCK = 15
 
 /**
  * Compares variants of the same work for about `milliseconds`. Every round runs each of them once, in shuffled order, so that
@@ -43,9 +43,10 @@ export async function compare(
   const end = performance.now() + milliseconds
   let rounds = -WARM_UP
   for (; rounds < FEWEST_ROUNDS || performance.now() < end; rounds++) {
+    collect('major')
     for (const { variant, walls, cpus } of shuffled(blocks)) {
       await variant.before()
-      collect()
+      collect('minor')
       const cpu = process.cpuUsage()
       const wall = performance.now()
       await variant.run(calls)
@@ -60,20 +61,23 @@ export async function compare(
   return { rounds, calls, costs: blocks.map(({ walls, cpus }) => ({ wall: low(walls), cpu: low(cpus) })) }
 }
 
+/** Warms the work up, and finds how much of it fills a block when nothing else is in its way. */
 async function callsPerBlock(variant: Variant): Promise<number> {
   await variant.before()
-  await variant.run(20)
-  const began = performance.now()
-  await variant.run(20)
-  const each = (performance.now() - began) / 20
-  return Math.max(1, Math.min(500, Math.round(BLOCK / each)))
+  let fastest = Number.POSITIVE_INFINITY
+  for (let i = 0; i < 20; i++) {
+    const began = performance.now()
+    await variant.run(10)
+    fastest = Math.min(fastest, (performance.now() - began) / 10)
+  }
+  return Math.max(1, Math.min(1000, Math.round(BLOCK / fastest)))
 }
 
-/** Garbage is collected between the blocks, so that none pays for another's. */
-function collector(): () => void {
+/** Garbage is collected between the blocks, so that none pays for another's; all of it only once a round, as that takes longer than a block. */
+function collector(): (type: 'minor' | 'major') => void {
   setFlagsFromString('--expose-gc')
   const collect: unknown = runInNewContext('gc')
-  return () => void (typeof collect === 'function' && collect())
+  return (type) => void (typeof collect === 'function' && collect({ type, execution: 'sync' }))
 }
 
 function low(values: readonly number[]): number {
