@@ -19,6 +19,7 @@ export type AglErrorCode =
   | 'package_missing'
   | 'config_unreadable'
   | 'not_found'
+  | 'conflict'
   | 'body_invalid'
   | 'body_too_large'
   | 'usage'

@@ -1,0 +1,8 @@
+export { gatewayAgent } from './agent.ts'
+export type { GatewayAgent, GatewayResult, RewardOptions } from './agent.ts'
+export { GatewayClient } from './client.ts'
+export type { GatewayClientOptions, TerminalOptions } from './client.ts'
+export { Controller } from './controller.ts'
+export type { ControllerOptions, ControllerRunOptions, ControllerSummary } from './controller.ts'
+export type { Command } from './process.ts'
+export type * from './types.ts'

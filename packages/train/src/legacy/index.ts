@@ -1,0 +1,5 @@
+export { LegacyClient } from './client.ts'
+export type { LegacyClientOptions } from './client.ts'
+export { serveLegacy } from './serve.ts'
+export type { LegacyServer, ServeLegacyOptions } from './serve.ts'
+export type * from './types.ts'
