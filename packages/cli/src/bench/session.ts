@@ -5,7 +5,7 @@ import { watches, withRequired } from './plugins.ts'
 import type { OpenWorkload, Part, Workload } from './workloads.ts'
 
 /** What a set of plugins adds to a call, and what it recorded of one. */
-export interface PluginCost extends Cost {
+interface PluginCost extends Cost {
   plugins: string[]
   added: Cost
   recorded: Part[]
