@@ -13,6 +13,8 @@ export interface CallOptions {
   /** Milliseconds that the server may take beyond the usual, since it was asked to wait. */
   patience?: number
   signal?: AbortSignal | undefined
+  /** Ends the tries: a request that is under way is waited for, but no other follows. */
+  until?: AbortSignal | undefined
 }
 
 /** Seconds before each further try, and between looks whether the server is well: Agent Lightning's own. */
@@ -53,11 +55,13 @@ export class Caller {
 
   /** The JSON of the answer to a call of the API. @throws AglError */
   async call(method: 'GET' | 'POST', path: string, options: CallOptions = {}): Promise<unknown> {
-    const { body, once = false, patience = 0, signal } = options
+    const { body, once = false, patience = 0, signal, until } = options
     const timeout = REQUEST_TIMEOUT + patience
     const answer = await this.send(
       { method, path: `/v1/agl${path}`, timeout, signal, ...(body !== undefined && { body }) },
       once,
+      [],
+      until,
     )
     try {
       return JSON.parse(answer.body.toString())
@@ -68,24 +72,33 @@ export class Caller {
   }
 
   /** The answer, which is a success or has one of the `wanted` statuses. @throws AglError */
-  async send(call: Call, once: boolean, wanted: readonly number[] = []): Promise<Answer> {
+  async send(
+    call: Call,
+    once: boolean,
+    wanted: readonly number[] = [],
+    until: AbortSignal | undefined = call.signal,
+  ): Promise<Answer> {
     for (const delay of [...RETRIES, undefined]) {
       const result = await this.#try(call)
       if (!(result instanceof Error)) {
         if (result.status < 300 || wanted.includes(result.status)) return result
         if (isFinal(result)) throw toError(result, this.shown)
       }
+      const end = AbortSignal.any([this.#closing.signal, ...(until === undefined ? [] : [until])])
       const isKnown = this.#isOurs !== undefined
       const error = result instanceof Error ? unreachable(this.shown, result) : toError(result, this.shown)
-      if (this.#closing.signal.aborted || call.signal?.aborted === true) throw error
+      if (end.aborted) throw error
       if (once && (!(result instanceof NoAnswer) || result.sent)) {
         throw result instanceof Error ? uncertain(this.shown, result) : error
       }
-      if (delay === undefined || !(await this.#becomesWell(isKnown ? [...HEALTH, ...RESTART] : HEALTH))) {
+      if (
+        delay === undefined ||
+        !(await this.#becomesWell(isKnown ? [...HEALTH, ...RESTART] : HEALTH, end))
+      ) {
         throw error
       }
       // One that could not be reached at all is not overburdened.
-      if (!(result instanceof Error)) await this.#pause(delay)
+      if (!(result instanceof Error)) await pause(delay, end)
     }
     throw unreachable(this.shown, new Error('it was tried often enough'))
   }
@@ -113,19 +126,19 @@ export class Caller {
     this.#ahead = Math.abs(ahead) > 2 ? ahead : 0
   }
 
-  async #becomesWell(pauses: readonly number[]): Promise<boolean> {
-    for (const pause of [...pauses, 0]) {
+  async #becomesWell(pauses: readonly number[], end: AbortSignal): Promise<boolean> {
+    for (const seconds of [...pauses, 0]) {
       const answer = await this.#try({ method: 'GET', path: HEALTH_PATH, timeout: 5000 })
       if (!(answer instanceof Error) && answer.status === 200) return true
-      if (this.#closing.signal.aborted) return false
-      if (pause > 0) await this.#pause(pause)
+      if (end.aborted) return false
+      if (seconds > 0) await pause(seconds, end)
     }
     return false
   }
+}
 
-  async #pause(seconds: number): Promise<void> {
-    await sleep(seconds * 1000, undefined, { signal: this.#closing.signal }).catch(() => undefined)
-  }
+async function pause(seconds: number, end: AbortSignal): Promise<void> {
+  await sleep(seconds * 1000, undefined, { signal: end }).catch(() => undefined)
 }
 
 function isFinal(answer: Answer): boolean {

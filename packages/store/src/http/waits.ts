@@ -35,7 +35,7 @@ export async function dequeue(
     const left = isOver ? 0 : (deadline - begin) / 1000
     const slice = Math.max(0, Math.min(left, DEQUEUE_SLICE))
     const body = JSON.stringify({ limit, worker_id: workerId, ...(slice > 0 && { timeout: slice }) })
-    const answer = await caller.call('POST', '/queues/rollouts/dequeue', { body, once: true })
+    const answer = await caller.call('POST', '/queues/rollouts/dequeue', { body, once: true, until: signal })
     const taken = listOf(answer, attemptedRolloutFromJSON)
     const now = performance.now()
     if (taken.length > 0 || now >= deadline || signal?.aborted === true || closing.aborted) return taken

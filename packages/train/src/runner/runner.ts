@@ -38,7 +38,7 @@ export interface RunSummary {
 }
 
 const PAUSE_FIRST = 1
-const PAUSE_MOST = 30
+const PAUSE_MOST = 10
 
 /**
  * Takes rollouts from a store's queue and runs an agent on each, in a trace of the attempt's ids.
@@ -67,8 +67,12 @@ export class Runner<Task = unknown> {
     this.#options = options
     this.#workerId = options.workerId ?? `${hostname()}-${process.pid}`
     const { lightning, store, agent, hooks = {} } = options
-    const warn = (message: string, cause?: unknown): void =>
-      console.warn(`[agl:train] ${message}`, ...(cause === undefined ? [] : [cause]))
+    const said = new Set<string>()
+    const warn = (message: string, cause?: unknown): void => {
+      const line = `[agl:train] ${message}${cause instanceof Error ? ` ${cause.message}` : ''}`
+      if (!said.has(line)) console.warn(line)
+      said.add(line)
+    }
     this.#shop = {
       lightning,
       store,
