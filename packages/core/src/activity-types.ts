@@ -195,6 +195,7 @@ export interface ActivityData {
 export interface Activity<K extends ActivityKind = ActivityKind> {
   /** The start data after enriching plugins had their say. */
   readonly start: ActivityStart[K]
+  readonly parent: Activity | undefined
   readonly ended: boolean
   /** Runs `fn` with this activity as the parent of what is opened inside. Does not end the activity. */
   run<T>(fn: () => T): T

@@ -25,6 +25,7 @@ const FAILED: SpanStatus = { statusCode: 'ERROR', description: null }
 /** What a plugin gets where nothing is recorded. */
 export class Unrecorded<K extends ActivityKind> implements Activity<K> {
   readonly start: ActivityStart[K]
+  readonly parent = undefined
   readonly ended = true
   constructor(start: ActivityStart[K]) {
     this.start = start
@@ -45,10 +46,10 @@ export class OpenActivity<K extends ActivityKind = ActivityKind> implements Acti
   failed = false
   readonly #runtime: Runtime
   readonly #trace: LiveTrace
-  readonly #parent: OpenActivity | undefined
   readonly #kind: K
   readonly #span: OtelSpan
-  readonly #context: Context
+  readonly context: Context
+  readonly parent: OpenActivity | undefined
   readonly #traceId: string
   readonly #parentId: string | null
   readonly #attributes: Attributes
@@ -66,7 +67,7 @@ export class OpenActivity<K extends ActivityKind = ActivityKind> implements Acti
   ) {
     this.#runtime = runtime
     this.#trace = trace
-    this.#parent = parent
+    this.parent = parent
     this.#kind = kind
     this.start = start
     this.#attributes = encodeStart(kind, start, runtime.capture.content)
@@ -89,17 +90,17 @@ export class OpenActivity<K extends ActivityKind = ActivityKind> implements Acti
     }
     this.spanId = ids.spanId
     this.#traceId = ids.traceId
-    this.#context = otel.setSpan(ctx, this.#span).setValue(CURRENT, { trace, activity: this })
+    this.context = otel.setSpan(ctx, this.#span).setValue(CURRENT, { trace, activity: this })
     if (kind === 'llm')
       // A tool or an agent that calls a model is no part of the call that is around it.
-      for (let up = parent; up !== undefined && up.#kind !== 'tool' && up.#kind !== 'agent'; up = up.#parent)
+      for (let up = parent; up !== undefined && up.#kind !== 'tool' && up.#kind !== 'agent'; up = up.parent)
         up.#outer ||= up.#kind === 'llm'
     trace.opened(this, ids.traceId)
     this.#startTime = now()
   }
 
   run<T>(fn: () => T): T {
-    return context.with(this.#context, fn)
+    return context.with(this.context, fn)
   }
 
   update(data: ActivityData[K]): void {
@@ -122,7 +123,7 @@ export class OpenActivity<K extends ActivityKind = ActivityKind> implements Acti
   }
 
   isBelow(spanId: string): boolean {
-    for (let up = this.#parent; up !== undefined; up = up.#parent) if (up.spanId === spanId) return true
+    for (let up = this.parent; up !== undefined; up = up.parent) if (up.spanId === spanId) return true
     return false
   }
 

@@ -147,7 +147,8 @@ export class Plugins {
     return {
       log,
       capture: runtime.capture,
-      activity: (kind, start) => runtime.activity(kind, start),
+      activity: (kind, start, parent) => runtime.activity(kind, start, parent),
+      current: () => runtime.current()?.activity,
       recording: () => entry.off === undefined && runtime.recording(),
       note: (message) => void entry.notes.add(message),
       adopt: (host) => void entry.hosts.push(host),

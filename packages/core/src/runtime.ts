@@ -75,10 +75,11 @@ export class Runtime {
     }
   }
 
-  /** Opens an activity under the active one; outside any trace, in a trace of its own. */
-  activity<K extends ActivityKind>(kind: K, start: ActivityStart[K]): Activity<K> {
-    const ctx = context.active()
-    if (isSuppressed(ctx)) return new Unrecorded(start)
+  /** Opens an activity under `parent` or the active one; outside any trace, in a trace of its own. */
+  activity<K extends ActivityKind>(kind: K, start: ActivityStart[K], parent?: Activity): Activity<K> {
+    const active = context.active()
+    if (isSuppressed(active)) return new Unrecorded(start)
+    const ctx = parent instanceof OpenActivity ? parent.context : active
     try {
       const current = this.current(ctx)
       if (current === undefined && this.outside === 'ignore') return new Unrecorded(start)

@@ -202,8 +202,10 @@ export interface HostModule extends Host {
 }
 
 export interface PluginApi {
-  /** Opens an activity in the active trace (or in one of its own). Never throws. */
-  activity<K extends ActivityKind>(kind: K, start: ActivityStart[K]): Activity<K>
+  /** Opens an activity in the active trace (or in one of its own), below `parent` or what is active. Never throws. */
+  activity<K extends ActivityKind>(kind: K, start: ActivityStart[K], parent?: Activity): Activity<K>
+  /** The innermost activity here. */
+  current(): Activity | undefined
   /**
    * False when a call need not be looked at at all: the plugin is stopped, tracing is suppressed here, or the call
    * is outside any trace and `outside` is `'ignore'`. Check it before building anything.

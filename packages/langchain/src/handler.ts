@@ -1,8 +1,9 @@
-import type { Activity, PluginApi } from '@agl/core'
+import type { Activity } from '@agl/core'
 import { describe } from './describe.ts'
-import { fields, isFields, text } from './guards.ts'
+import { fields, isFields, list, text } from './guards.ts'
 import { llmDataOf } from './messages.ts'
-import { began, below, ended, runOf, type Run } from './runs.ts'
+import { recorder } from './recorder.ts'
+import { activityBelow, began, ended, runOf, type Run } from './runs.ts'
 import {
   chainStart,
   chatStart,
@@ -14,13 +15,6 @@ import {
   type Described,
   type RunStart,
 } from './starts.ts'
-
-/** What runs are recorded with; undefined while the plugin is not installed. */
-let api: PluginApi | undefined
-
-export function recordWith(next: PluginApi | undefined): void {
-  api = next
-}
 
 /** Whether a handler is one of this package, whichever copy of it. */
 export function isOurs(handler: unknown): boolean {
@@ -114,7 +108,8 @@ export class LangChainHandler {
   }
 
   handleLLMEnd(result: unknown, id: string, ...rest: unknown[]): void {
-    close(id, (activity) => {
+    close(id, (activity, run) => {
+      if (run.isOurs) withoutIds(result, run)
       // No model was asked.
       if (fields(rest[2])['cached'] === true) activity.update({ attributes: { 'langchain.cached': true } })
       activity.end(llmDataOf(result))
@@ -141,26 +136,24 @@ export class LangChainHandler {
   }
 
   #open(start: RunStart, describeStart: (run: RunStart, parent: Run | undefined) => Described): void {
-    const recorder = api
-    if (recorder === undefined) return
+    const api = recorder()
+    if (api === undefined) return
     try {
-      const known = runOf(start.id)
-      if (known !== undefined) return tag(known, this.#tags)
-      start.content = recorder.capture.content
-      const parent = runOf(start.parentId)
       const { id } = start
-      if (isHidden(start))
-        return began({ id, activity: undefined, kind: undefined, parent, isGraph: false, tags: [] })
-      below(parent, () => {
-        if (!recorder.recording()) return
-        const described = describeStart(start, parent)
-        const { kind, isGraph = false } = described
-        addTags(described, this.#tags)
-        const activity: Activity = recorder.activity(kind, described.start)
-        if (!activity.ended) began({ id, activity, kind, parent, isGraph, tags: this.#tags })
-      })
+      const known = runOf(id)
+      if (known !== undefined) return tag(known, this.#tags)
+      const parent = runOf(start.parentId)
+      if (isHidden(start)) return began(id, parent, undefined, undefined, false, [])
+      const above = activityBelow(parent)
+      if (above === undefined && !api.recording()) return
+      start.content = api.capture.content
+      const described = describeStart(start, parent)
+      const { kind, isGraph = false } = described
+      addTags(described, this.#tags)
+      const activity: Activity = api.activity(kind, described.start, above)
+      if (!activity.ended) began(id, parent, activity, kind, isGraph, this.#tags)
     } catch (error) {
-      recorder.log.once('A run could not be recorded; it goes on without.', error)
+      api.log.once('A run could not be recorded; it goes on without.', error)
     }
   }
 }
@@ -185,14 +178,14 @@ function close(id: unknown, end: (activity: Activity, run: Run) => void): void {
     end(run.activity, run)
   } catch (error) {
     run.activity.end()
-    api?.log.once('What a run came to could not be recorded.', error)
+    recorder()?.log.once('What a run came to could not be recorded.', error)
   }
 }
 
 /** In streams, the input is only known at the end. */
 function lateInput(activity: Activity, run: Run, told: unknown): void {
   const { inputs } = fields(told)
-  if (inputs === undefined || api?.capture.content === false) return
+  if (inputs === undefined || recorder()?.capture.content === false) return
   const input = describe(inputs)
   if (input !== undefined) activity.update({ attributes: { [`agentops.${run.kind}.input`]: input } })
 }
@@ -210,4 +203,17 @@ function fail(activity: Activity, error: unknown): void {
 function isAbort(name: unknown, message: unknown): boolean {
   if (name === 'AbortError' || name === 'ModelAbortError') return true
   return name === 'Error' && (message === 'Aborted' || message === 'Abort')
+}
+
+/**
+ * LangChain names messages without an id after their run, where there is one. Messages of a run that is none to the
+ * program stay as they are without us.
+ */
+function withoutIds(result: unknown, run: Run): void {
+  for (const generation of list(list(fields(result)['generations'])[0])) {
+    const { message } = fields(generation)
+    if (!isFields(message) || message['id'] !== `run-${run.id}`) continue
+    message['id'] = undefined
+    delete fields(message['lc_kwargs'])['id']
+  }
 }

@@ -87,7 +87,7 @@ function hookRunnable(api: PluginApi, runnable: object): void {
     (original) =>
       function (this: unknown, ...args: unknown[]): unknown {
         const [func, ...rest] = args
-        if (!isMethod(func)) return Reflect.apply(original, this, args)
+        if (!isMethod(func) || isLibrary(this)) return Reflect.apply(original, this, args)
         const entered = function (this: unknown, ...given: unknown[]): unknown {
           return within(runOf(fields(given[2])['runId']), () => Reflect.apply(func, this, given))
         }
@@ -106,6 +106,12 @@ function hookRunnable(api: PluginApi, runnable: object): void {
         return stream
       },
   )
+}
+
+/** Prompts, parsers and the like run nothing of the program's, or by `runWithConfig`. */
+function isLibrary(runnable: unknown): boolean {
+  const first = list(fields(runnable)['lc_namespace'])[0]
+  return first === 'langchain_core' || first === 'langgraph'
 }
 
 const cancel = (activity: Activity): void => activity.end({ finish: 'cancelled' })
@@ -212,7 +218,7 @@ function enterMethod(api: PluginApi, holder: object, name: string, managerAt: nu
         if (run.kind !== 'llm') return result
         const alone = list(manager['handlers']).every(isOurs)
         if (isGenerator(result)) return enterGenerator(result, run, alone)
-        if (alone) observe(result, (answer) => keepAnswerIds(answer, run))
+        run.isOurs = alone
         return result
       },
   )
@@ -258,13 +264,9 @@ function saysSomething(chunk: Fields): boolean {
   return (text(chunk['text']) ?? text(content)) !== undefined || list(content).length + list(calls).length > 0
 }
 
-function keepAnswerIds(answer: unknown, run: Run): void {
-  for (const generation of list(fields(answer)['generations'])) keepId(fields(generation)['message'], run)
-}
-
 /**
- * LangChain names messages without an id after their run, where there is one. A run that only we asked for is none to
- * the program: its messages stay as they are without us. The next naming is left out, and nothing stays behind.
+ * Pieces of a stream reach the program as soon as LangChain has named them after their run. Where that run is none to
+ * the program, the naming is left out, and nothing stays behind.
  */
 function keepId(message: unknown, run: Run): void {
   if (!isFields(message) || (message['id'] ?? undefined) !== undefined) return

@@ -1,6 +1,7 @@
 import { definePlugin, ensurePlugin, type Plugin } from '@agl/core'
-import { LangChainHandler, recordWith } from './handler.ts'
+import { LangChainHandler } from './handler.ts'
 import { FILES, hook } from './hooks.ts'
+import { recordWith } from './recorder.ts'
 
 export interface LangChainOptions {
   /** Put on every span that is recorded, as `agentlightning.tag.<i>`. */

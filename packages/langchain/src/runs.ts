@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { Activity, ActivityKind } from '@agl/core'
+import { recorder } from './recorder.ts'
 
 /** A run of LangChain's that has begun and not ended. */
 export interface Run {
@@ -14,6 +15,8 @@ export interface Run {
   readonly started: number
   readonly stream: StreamScope | undefined
   children: Set<Run> | undefined
+  /** Only our handlers know of the run: to the program there is none. */
+  isOurs: boolean
 }
 
 /** The open runs that one call of `stream()` has begun. */
@@ -34,8 +37,8 @@ export class StreamScope {
   }
 }
 
+/** What the runs that begin here belong to, besides their parent. */
 interface Frame {
-  run: Run | undefined
   stream: StreamScope | undefined
   /** The runs that this call of a model has begun, while it is one. */
   begun: Run[] | undefined
@@ -45,6 +48,7 @@ interface Frame {
 
 const frames = new AsyncLocalStorage<Frame>()
 const open = new Map<string, Run>()
+const runs = new WeakMap<Activity, Run>()
 let nextSweep = 1024
 
 export function runOf(id: unknown): Run | undefined {
@@ -57,26 +61,30 @@ function recorded(run: Run | undefined): Run | undefined {
   return undefined
 }
 
-/** Runs `fn` where a child of `parent` begins: in its context, unless the program is in it already, and maybe deeper. */
-export function below<T>(parent: Run | undefined, fn: () => T): T {
+/** Whether `run` is the innermost that the program is in, maybe in something of its own inside of it. */
+function isInside(run: Run): boolean {
+  for (let up = recorder()?.current(); up !== undefined; up = up.parent) {
+    const found = runs.get(up)
+    if (found !== undefined) return found === run
+  }
+  return false
+}
+
+/** Below what a child of `parent` begins; undefined where that is what is active. */
+export function activityBelow(parent: Run | undefined): Activity | undefined {
   const near = recorded(parent)
-  if (near?.activity === undefined || near === recorded(frames.getStore()?.run)) return fn()
-  return near.activity.run(fn)
+  return near === undefined || isInside(near) ? undefined : near.activity
 }
 
 /** Runs `fn` as what `run` is about: what it opens belongs to the run. */
 export function within<T>(run: Run | undefined, fn: () => T): T {
-  const frame = frames.getStore()
-  if (run === undefined || frame?.run === run) return fn()
-  const inside = (): T => frames.run({ run, stream: frame?.stream, begun: undefined, tool: undefined }, fn)
   const near = recorded(run)
-  return near?.activity === undefined || near === recorded(frame?.run) ? inside() : near.activity.run(inside)
+  return near?.activity === undefined || isInside(near) ? fn() : near.activity.run(fn)
 }
 
-/** Runs a call of a model, whose runs `modelRun` then finds without being told their ids. */
+/** Runs a call of a model, whose run `modelRun` then finds without being told its id. */
 export function asModel<T>(fn: () => T): T {
-  const frame = frames.getStore()
-  return frames.run({ run: frame?.run, stream: frame?.stream, begun: [], tool: undefined }, fn)
+  return frames.run({ stream: frames.getStore()?.stream, begun: [], tool: undefined }, fn)
 }
 
 /** The run of the model that is being called here, where it is the only one. */
@@ -87,8 +95,7 @@ export function modelRun(): Run | undefined {
 
 /** Calls a tool: LangChain does not tell the names of those that are classes of their own. */
 export function asTool<T>(fn: () => T, tool: string | undefined): T {
-  const frame = frames.getStore()
-  return frames.run({ run: frame?.run, stream: frame?.stream, begun: undefined, tool }, fn)
+  return frames.run({ stream: frames.getStore()?.stream, begun: undefined, tool }, fn)
 }
 
 export function calledTool(): string | undefined {
@@ -96,34 +103,40 @@ export function calledTool(): string | undefined {
 }
 
 export function asStream<T>(stream: StreamScope, fn: () => T): T {
-  const frame = frames.getStore()
-  return frames.run({ run: frame?.run, stream, begun: undefined, tool: undefined }, fn)
+  return frames.run({ stream, begun: undefined, tool: undefined }, fn)
 }
 
 export function currentStream(): StreamScope | undefined {
   return frames.getStore()?.stream
 }
 
-export function began(run: Omit<Run, 'stream' | 'children' | 'started'>): void {
+export function began(
+  id: string,
+  parent: Run | undefined,
+  activity: Activity | undefined,
+  kind: ActivityKind | undefined,
+  isGraph: boolean,
+  tags: readonly string[],
+): void {
   const frame = frames.getStore()
-  const { id, parent } = run
   const stream = frame?.stream ?? parent?.stream
-  // Written out: a spread costs more than all the rest.
-  const started: Run = {
+  const run: Run = {
     id,
-    activity: run.activity,
-    kind: run.kind,
+    activity,
+    kind,
     parent,
-    isGraph: run.isGraph,
-    tags: run.tags,
+    isGraph,
+    tags,
     started: performance.now(),
     stream,
     children: undefined,
+    isOurs: false,
   }
-  open.set(id, started)
-  if (parent !== undefined) (parent.children ??= new Set()).add(started)
-  stream?.began(started)
-  frame?.begun?.push(started)
+  open.set(id, run)
+  if (activity !== undefined) runs.set(activity, run)
+  if (parent !== undefined) (parent.children ??= new Set()).add(run)
+  stream?.began(run)
+  frame?.begun?.push(run)
   if (open.size > nextSweep) sweep()
 }
 
