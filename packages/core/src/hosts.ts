@@ -121,7 +121,8 @@ export class HostFinder {
       if (found !== undefined && matches(visitor, found.info, found.file))
         this.#loaded(address, entry?.exports)
     }
-    for (const address of this.#modules) {
+    // A copy, as a `require` that is refused loads its module once more.
+    for (const address of [...this.#modules]) {
       const found = this.#seen.has(`esm ${address}`) ? undefined : this.#locate(address)
       if (found === undefined || !matches(visitor, found.info, found.file)) continue
       const namespace = namespaceOf(address, require)
