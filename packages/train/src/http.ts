@@ -138,7 +138,7 @@ export class Http {
 
   #refused({ status, headers }: Response, text: string, what: string): AglError {
     const detail = this.#withoutKey(detailOf(text))
-    const said = `The ${this.#server} answers ${what} with ${status}${detail === '' ? '' : `: ${detail}`}`
+    const said = `The ${this.#server} answers ${what.trim()} with ${status}${detail === '' ? '' : `: ${detail}`}`
     if (status === 429 || status === 408 || status >= 500) {
       const retryAfter = Number(headers.get('retry-after') ?? 0)
       return new Unanswered(`${said}; try again later.`, {

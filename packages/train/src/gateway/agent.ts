@@ -52,8 +52,8 @@ export type GatewayResult = void | null | undefined | number | boolean
 export const INPUT_VARIABLE = 'AGL_INPUT'
 
 /**
- * Runs `fn` as the agent of this process, which a controller has started. Rejects as `fn` does, or when a reward could not be
- * delivered: leave that uncaught, and the exit code tells the controller.
+ * Runs `fn` as the agent of this process, which a controller has started. Resolves when all that it sent has arrived, and
+ * rejects as `fn` does: leave that uncaught, and the exit code tells the controller.
  *
  * @param env with `AGL_OPENAI_BASE_URL`, `AGL_EVENT_URL`, `AGL_KEY`
  * @throws AglError `config_invalid` where one is missing
@@ -67,8 +67,8 @@ export async function gatewayAgent(
   try {
     const result = await fn(agent)
     if (result !== undefined && result !== null) await agent.sendReward(result)
-    await Promise.all(sending)
   } finally {
+    // Those that nobody has waited for; if one fails, Node ends the process for a rejection that nobody has handled.
     await Promise.allSettled(sending)
   }
 }
@@ -86,11 +86,8 @@ function agentOf(
     const body = { event_type: eventType, data }
     const sent = http.send({ method: 'POST', path: '', body, repeatable: false }).then(() => undefined)
     sending.add(sent)
-    // One that has failed stays: a caller that did not wait for it must learn of it in the end.
-    void sent.then(
-      () => sending.delete(sent),
-      () => undefined,
-    )
+    const forget = (): void => void sending.delete(sent)
+    sent.then(forget, forget)
     return sent
   }
   return {
@@ -110,9 +107,7 @@ function agentOf(
       }
     },
     sendEvent,
-    async sendReward(value, options = {}) {
-      await sendEvent('reward', { ...options, value: rewardOf(value) })
-    },
+    sendReward: async (value, options = {}) => sendEvent('reward', { ...options, value: rewardOf(value) }),
   }
 }
 
