@@ -104,8 +104,17 @@ function render({ node, processor, config, workloads: results, notMeasured: othe
   for (const { plugin, reason } of others) lines.push(`${plugin} was not measured: ${reason}.`)
   if (others.length > 0) lines.push('')
   if (results.length > 0) lines.push(...LEGEND)
+  if (results.some(isNoisy)) lines.push('', BUSY)
   return lines
 }
+
+/** The same twice should not differ by more than a tenth. */
+function isNoisy({ plain, again }: Result): boolean {
+  return Math.abs(again.wall - plain.wall) > plain.wall / 10
+}
+
+const BUSY =
+  'The lines (A/A) are far from each other, as on a machine that has other things to do: give it more time with --seconds.'
 
 const LEGEND = [
   'Times are the 10th percentile of the rounds, up to a sink that forgets. The line (A/A) is what this machine cannot tell from',
