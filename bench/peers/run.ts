@@ -29,6 +29,10 @@ if (values.help) {
   process.exit(0)
 }
 const rounds = Number(values.rounds)
+if (!Number.isInteger(rounds) || rounds < 1 || !['6', '7'].includes(values.openai)) {
+  console.error('bench: --rounds takes a number from 1, and --openai 6 or 7.')
+  process.exit(2)
+}
 const openai = values.openai === '7' ? 'openai' : 'openai6'
 const WARM_UP = 3
 
