@@ -167,6 +167,9 @@ class Books {
 async function answer(books: Books, request: IncomingMessage, maxBody: number): Promise<Answer> {
   const { pathname } = new URL(request.url ?? '/', 'http://localhost')
   const route = `${request.method} ${pathname}`
+  // There is no key: a web page that somebody opens beside it must not get tasks or give rewards.
+  const { origin, 'sec-fetch-site': site } = request.headers
+  if (origin !== undefined || site !== undefined) return problem(403, 'Web pages are not served.')
   if (route === 'GET /task') {
     const task = books.nextTask()
     return {
