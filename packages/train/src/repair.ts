@@ -1,4 +1,4 @@
-import { AglError } from '@agl/core'
+import { spansBelow } from './enclosing.ts'
 import { preorder, type TraceNode } from './tree.ts'
 import type { AdapterWarning } from './warn.ts'
 
@@ -15,42 +15,24 @@ export function repairHierarchy(root: TraceNode, onWarning: (warning: AdapterWar
   let top = root
   for (let [only] = top.children; top.children.length === 1 && only !== undefined; [only] = top.children)
     top = only
-  let below = preorder(top).slice(1)
-  const children = top.children.slice()
+  const children = top.children.splice(0)
+  const left = new Set(children)
+  const spans = spansBelow(children)
   for (const child of children) {
-    if (top.children.length === 1) return
-    const parent = tightest(child, below)
+    if (left.size === 1) break
+    const parent = spans.tightest(child)
     if (parent === undefined) continue
-    const branch = preorder(child)
-    top.children.splice(top.children.indexOf(child), 1)
-    parent.children.push(child)
-    if (branch.includes(parent)) warnLost(branch, child, parent, onWarning)
-    below = preorder(top).slice(1)
+    left.delete(child)
+    if (spans.isBelow(parent, child)) {
+      const branch = preorder(child)
+      warnLost(branch, child, parent, onWarning)
+      spans.remove(branch)
+    } else {
+      spans.move(child, parent)
+      parent.children.push(child)
+    }
   }
-}
-
-function tightest(child: TraceNode, nodes: readonly TraceNode[]): TraceNode | undefined {
-  let best: TraceNode | undefined
-  let least = Number.POSITIVE_INFINITY
-  const { id, start, end } = child
-  for (const node of nodes) {
-    if (node.id === id) continue
-    if (node.start === null || start === null) throw missing('start', node.start === null ? node : child)
-    if (node.start > start) continue
-    if (node.end === null || end === null) throw missing('end', node.end === null ? node : child)
-    if (node.end < end) continue
-    // In this order, as floats differ otherwise.
-    const slack = node.end - end + start - node.start
-    if (slack <= 0 || slack >= least) continue
-    least = slack
-    best = node
-  }
-  return best
-}
-
-function missing(what: 'start' | 'end', { id }: TraceNode): AglError {
-  const message = `The span ${id} has no ${what} time; give finished spans, or set repairHierarchy to false.`
-  return new AglError('value_invalid', message)
+  for (const child of left) top.children.push(child)
 }
 
 function warnLost(

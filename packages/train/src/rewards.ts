@@ -36,12 +36,19 @@ function assign(
   calls: ReadonlySet<string>,
   rewards: Map<string, unknown>,
 ): void {
-  const earlier: TraceNode[] = []
+  // Only those without a reward, so that many rewards after many calls do not look at all of them each.
+  const open: TraceNode[] = []
+  let last: TraceNode | undefined
   for (const node of nodes) {
-    if (calls.has(node.id)) earlier.push(node)
+    if (calls.has(node.id)) {
+      last = node
+      open.push(node)
+    }
     if (node.reward === undefined) continue
-    const call = earlier.findLast((one) => hasEnded(one, node) && !rewards.has(one.id))
-    if (call !== undefined) rewards.set(call.id, node.reward)
+    // Refuses a reward without a time, whichever call it is for.
+    if (last !== undefined) hasEnded(last, node)
+    const index = open.findLastIndex((one) => hasEnded(one, node) && !rewards.has(one.id))
+    for (const call of open.splice(index, index < 0 ? 0 : 1)) rewards.set(call.id, node.reward)
   }
 }
 
