@@ -18,7 +18,7 @@ function readArguments<T>(
 
 /**
  * Runs `fn` as one trace: a rollout attempt that everything inside belongs to, however many run at once. Settles as
- * `fn` does. Inside another trace it joins that one as an operation.
+ * `fn` does. Inside another trace it joins that one as an operation, unless it is given the ids of another attempt.
  */
 export function trace<T>(name: string, fn: Traced<T>): Promise<T>
 export function trace<T>(name: string, options: TraceOptions, fn: Traced<T>): Promise<T>
@@ -104,7 +104,11 @@ async function follow<T>(opened: Running, fn: Traced<T>): Promise<T> {
 
 function join(name: string, options: TraceOptions): Opened | undefined {
   const current = runtime().current()
+  // Who names another attempt means that one, as a runner does inside a program that is traced itself.
   if (current === undefined) return undefined
+  const { rolloutId, attemptId } = { ...current.trace.record, ...options }
+  if (rolloutId !== current.trace.record.rolloutId || attemptId !== current.trace.record.attemptId)
+    return undefined
   logger('agl:core').once(
     'A trace begins inside another; it and others like it are recorded there as operations.',
   )

@@ -317,6 +317,23 @@ describe('record', () => {
     expect(running.lightning.lastTrace()).toEqual(outer.spans)
   })
 
+  it('keeps to the attempt that it is given, inside another trace too', async () => {
+    await using running = await begin()
+    const ids = { rolloutId: 'ro-inner', attemptId: 'at-inner' }
+    const outer = await record('outer', async () => {
+      const inner = await record('inner', ids, () => void emitMessage('inside'))
+      emitMessage('outside')
+      return inner
+    })
+    expect(outer.result?.spans.map((span) => [span.name, span.rolloutId, span.attemptId])).toEqual([
+      ['agentlightning.message', 'ro-inner', 'at-inner'],
+      ['inner.session', 'ro-inner', 'at-inner'],
+    ])
+    expect(outer.spans.map((span) => span.name)).toEqual(['agentlightning.message', 'outer.session'])
+    await running.lightning.flush()
+    expect(running.sink.spans).toHaveLength(4)
+  })
+
   it('waits for what is open in a joined run, gives it up alone, and keeps runs side by side apart', async () => {
     hush()
     await using running = await begin({ drain: 30 })

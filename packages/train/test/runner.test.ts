@@ -150,7 +150,7 @@ describe('a runner', () => {
     const full = new AglError('store_unavailable', 'The disk is full.')
     const broken = replacing(store, { addSpans: () => Promise.reject(full) })
     const [queued] = await store.enqueueRollouts([{ input: 1 }])
-    const runner = new Runner({ lightning, store: broken, agent: rollout(() => 1), flushTimeout: 1 })
+    const runner = new Runner({ lightning, store: broken, agent: rollout(() => 1) })
     expect(await runner.run({ maxRollouts: 1 })).toEqual({ succeeded: 0, failed: 1 })
     expect(await store.getRollout(queued?.rolloutId ?? '')).toMatchObject({
       status: 'failed',
@@ -175,7 +175,7 @@ describe('a runner', () => {
     const { store, runner } = await setting()
     const [late, cancelled] = await store.enqueueRollouts([
       { input: 'late', config: { timeoutSeconds: 0.05 } },
-      { input: 'cancelled' },
+      { input: 'cancelled', config: { maxAttempts: 2, retryCondition: ['failed'] } },
     ])
     const agent = rollout<string>(async (task, { signal, rollout: { rolloutId } }) => {
       if (task === 'cancelled') await store.updateRollout(rolloutId, { status: 'cancelled' })
@@ -184,7 +184,10 @@ describe('a runner', () => {
     const summary = await runner(agent, { heartbeatInterval: 0.02 }).run({ maxRollouts: 2 })
     expect(summary).toEqual({ succeeded: 0, failed: 2 })
     expect((await store.getRollout(late?.rolloutId ?? ''))?.status).toBe('failed')
-    expect((await store.getLatestAttempt(cancelled?.rolloutId ?? ''))?.status).toBe('failed')
+    expect(await store.getRollout(cancelled?.rolloutId ?? '')).toMatchObject({
+      status: 'cancelled',
+      attempt: { metadata: { error: expect.stringContaining('taken back') } },
+    })
   })
 
   it('ends gracefully: nothing new is taken, and what runs may end', async () => {
@@ -207,11 +210,65 @@ describe('a runner', () => {
       stop.abort()
       await sleep(60_000, undefined, { signal })
     })
-    expect(await runner(agent, { grace: 0.02 }).run({ signal: stop.signal })).toEqual({
+    expect(
+      await runner(agent, { grace: 0.02, heartbeatInterval: Infinity }).run({ signal: stop.signal }),
+    ).toEqual({
       succeeded: 0,
       failed: 1,
     })
     expect((await store.getRollout(queued?.rolloutId ?? ''))?.status).toBe('failed')
+  })
+
+  it('leaves an agent to itself that does not listen, and ends', async () => {
+    const { store, runner } = await setting()
+    const [queued] = await store.enqueueRollouts([{ input: 1 }])
+    const stop = new AbortController()
+    const agent = rollout(async () => {
+      stop.abort()
+      await new Promise(() => {})
+    })
+    expect(await runner(agent, { grace: 0 }).run({ signal: stop.signal })).toEqual({
+      succeeded: 0,
+      failed: 1,
+    })
+    expect((await store.getRollout(queued?.rolloutId ?? ''))?.status).toBe('failed')
+  })
+
+  it.each([1.001, 3e6, 1e7])('takes a limit of %d seconds for what it is', async (timeoutSeconds) => {
+    const { store, runner } = await setting()
+    await store.enqueueRollouts([{ input: 1, config: { timeoutSeconds } }])
+    const agent = rollout((_, { signal }) => sleep(20, undefined, { signal }))
+    expect(await runner(agent).run({ maxRollouts: 1 })).toEqual({ succeeded: 1, failed: 0 })
+  })
+
+  it('records under the ids of the attempt, inside a traced program too', async () => {
+    const { store, lightning, runner } = await setting()
+    const [queued] = await store.enqueueRollouts([{ input: 1 }])
+    const { rolloutId = '' } = queued ?? {}
+    await lightning.trace('program', () => runner(rollout(() => 0.5)).run({ maxRollouts: 1 }))
+    const spans = await stored(store, rolloutId)
+    expect(spans.map((span) => [span.name, span.rolloutId])).toEqual([
+      ['agentlightning.annotation', rolloutId],
+      [`${rolloutId}.session`, rolloutId],
+    ])
+  })
+
+  it('lets a rollout be tried again whose attempt took too long, though the agent fails afterwards', async () => {
+    const { store, runner } = await setting({ store: { watchdogInterval: 0 } })
+    const config = { timeoutSeconds: 0.05, maxAttempts: 2, retryCondition: ['timeout' as const] }
+    const [queued] = await store.enqueueRollouts([{ input: 1, config }])
+    let calls = 0
+    const agent = rollout(async () => {
+      if (++calls > 1) return
+      await sleep(80)
+      await store.queryRollouts()
+      throw new Error('too late')
+    })
+    expect(await runner(agent).run({ maxRollouts: 2 })).toEqual({ succeeded: 1, failed: 1 })
+    const { rolloutId = '' } = queued ?? {}
+    const attempts = (await store.queryAttempts(rolloutId)).items
+    expect(attempts.map(({ status }) => status)).toEqual(['timeout', 'succeeded'])
+    expect((await store.getRollout(rolloutId))?.status).toBe('succeeded')
   })
 
   it('waits for a store that is away, and ends with the error of one that refuses', async () => {
@@ -286,6 +343,7 @@ describe('a runner', () => {
     const agent = rollout(() => 1)
     expect(() => runner(agent, { concurrency: 0 })).toThrow('concurrency must be a whole number from 1')
     expect(() => runner(agent, { grace: Number.NaN })).toThrow('grace must be a number of seconds')
+    expect(() => runner(agent, { heartbeatInterval: 0 })).toThrow('heartbeatInterval must be more than 0')
   })
 
   it('killed in the middle, leaves an attempt that another one takes up', async () => {

@@ -1,8 +1,9 @@
-import { emitReward, AglError, type Lightning, type Span } from '@agl/core'
-import type { AttemptedRollout, NamedResources, Store } from '@agl/store'
+import { AglError, emitReward, type Lightning, type Span } from '@agl/core'
+import type { AttemptedRollout, AttemptStatus, NamedResources, Store } from '@agl/store'
 import type { RolloutContext, RolloutResult } from './agent.ts'
 import type { Hooks } from './hooks.ts'
 import { completeSpans, readResult, type ResultParts } from './result.ts'
+import { milliseconds } from './time.ts'
 
 /** What running attempts share. */
 export interface Workshop {
@@ -13,8 +14,6 @@ export interface Workshop {
   warn: (message: string, cause?: unknown) => void
   /** Seconds between two signs of life. */
   heartbeatInterval: number
-  /** Milliseconds for the spans to reach the store. */
-  flushTimeout: number
 }
 
 export interface AttemptOutcome {
@@ -22,6 +21,9 @@ export interface AttemptOutcome {
   error?: unknown
   spans: Span[]
 }
+
+/** Milliseconds that an agent has to end after its signal has aborted. */
+const LEAVE = 1000
 
 /**
  * Runs the agent on one rollout, in a trace of the attempt's ids. The attempt is a success once the agent has returned
@@ -32,29 +34,29 @@ export async function runAttempt(
   rollout: AttemptedRollout,
   stop: AbortSignal,
 ): Promise<AttemptOutcome> {
-  const { rolloutId, attempt, config } = rollout
-  const ids = { rolloutId, attemptId: attempt.attemptId }
   const over = new AbortController()
-  const late = config.timeoutSeconds === null ? undefined : AbortSignal.timeout(config.timeoutSeconds * 1000)
-  const signal = AbortSignal.any([stop, over.signal, ...(late === undefined ? [] : [late])])
-  const beat = heartbeat(shop, rollout, () =>
-    over.abort(new AglError('not_found', 'The attempt was taken back.')),
-  )
-  await shop.hooks('onRolloutStart', rollout)
-  let outcome = await runAgent(shop, rollout, signal)
-  if (outcome.succeeded) {
+  const end = (message: string) => (): void => over.abort(new AglError('not_found', message))
+  const late = rollout.config.timeoutSeconds
+  const timer = late === null ? undefined : setTimeout(end('The attempt took too long.'), milliseconds(late))
+  const beat = heartbeat(shop, rollout, end('The attempt was taken back.'))
+  const signal = AbortSignal.any([stop, over.signal])
+  let outcome: AttemptOutcome
+  try {
+    await shop.hooks('onRolloutStart', rollout)
+    outcome = await runAgent(shop, rollout, signal)
     try {
-      await deliver(shop, ids, outcome.spans)
+      await deliver(shop, outcome.spans)
     } catch (error) {
-      outcome = { ...outcome, succeeded: false, error }
+      if (outcome.succeeded) outcome = { ...outcome, succeeded: false, error }
+      else shop.warn('Spans of a failed attempt are lost.', error)
     }
-  } else
-    await deliver(shop, ids, outcome.spans).catch((error: unknown) =>
-      shop.warn('Spans of a failed attempt are lost.', error),
-    )
+  } catch (error) {
+    outcome = { succeeded: false, error, spans: [] }
+  }
+  clearTimeout(timer)
   await beat.stop()
   await shop.hooks('onRolloutEnd', rollout, outcome.spans)
-  await report(shop, rollout, outcome)
+  await report(shop, rollout, outcome, signal.aborted ? signal.reason : undefined)
   return outcome
 }
 
@@ -66,23 +68,40 @@ async function runAgent(
   const { rolloutId, attempt } = rollout
   const ids = { rolloutId, attemptId: attempt.attemptId }
   let parts: ResultParts = { spans: [] }
-  const { spans, error, failed } = await shop.lightning
-    .record(rolloutId, ids, async () => {
-      signal.throwIfAborted()
-      await shop.hooks('onTraceStart', rollout)
-      const context: RolloutContext = { rollout, resources: await resourcesOf(shop.store, rollout), signal }
-      parts = readResult(await shop.agent(rollout.input, context))
-      if (parts.reward !== undefined) emitReward(parts.reward)
-      await shop.hooks('onTraceEnd', rollout)
-    })
-    .then((recorded) => ({ ...recorded, failed: 'error' in recorded }))
-  const root = spans.at(-1)
+  const recorded = await shop.lightning.record(rolloutId, ids, async () => {
+    signal.throwIfAborted()
+    await shop.hooks('onTraceStart', rollout)
+    const context: RolloutContext = { rollout, resources: await resourcesOf(shop.store, rollout), signal }
+    parts = readResult(await orGivenUp(async () => shop.agent(rollout.input, context), signal))
+    if (parts.reward !== undefined) emitReward(parts.reward)
+    await shop.hooks('onTraceEnd', rollout)
+  })
+  const root = recorded.spans.at(-1)
   const made = completeSpans(parts.spans, {
     ...ids,
     traceId: root?.traceId ?? '',
     parentId: root?.spanId ?? null,
   })
-  return { succeeded: !failed, ...(failed ? { error } : {}), spans: [...spans, ...made] }
+  const spans = [...recorded.spans, ...made]
+  return 'error' in recorded ? { succeeded: false, error: recorded.error, spans } : { succeeded: true, spans }
+}
+
+/** What `work` gives; an agent that does not listen to its signal is left to itself. */
+async function orGivenUp<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  let leave = (): void => {}
+  const givenUp = new Promise<never>((_, reject) => {
+    leave = () => {
+      timer = setTimeout(() => reject(signal.reason), LEAVE)
+    }
+    signal.addEventListener('abort', leave)
+  })
+  try {
+    return await Promise.race([work(), givenUp])
+  } finally {
+    clearTimeout(timer)
+    signal.removeEventListener('abort', leave)
+  }
 }
 
 async function resourcesOf(store: Store, { resourcesId }: AttemptedRollout): Promise<NamedResources> {
@@ -95,26 +114,16 @@ async function resourcesOf(store: Store, { resourcesId }: AttemptedRollout): Pro
   return found?.resources ?? {}
 }
 
-/** Resolves when the store has all of `spans`, whether a sink has brought them or not. */
-async function deliver(
-  { lightning, store, flushTimeout }: Workshop,
-  { rolloutId, attemptId }: { rolloutId: string; attemptId: string },
-  spans: readonly Span[],
-): Promise<void> {
-  const traceId = spans[0]?.traceId
-  if (traceId === undefined) return
-  await lightning.flush({ timeout: flushTimeout })
-  // Others may add to the attempt, such as a proxy: only what is of our trace counts.
-  const recorded = spans.filter((span) => span.traceId === traceId)
-  const { total } = await store.querySpans({ rolloutId, attemptId, traceId, limit: 1 })
-  const missing = total >= recorded.length ? spans.filter((span) => span.traceId !== traceId) : spans
-  if (missing.length === 0) return
-  const { refused } = await store.addSpans(missing)
+/**
+ * Resolves when the store has acknowledged all of `spans`. Those that a sink has brought already, it recognises: whether it
+ * has done so cannot be told from a count, since others may add to the attempt, such as a proxy.
+ */
+async function deliver({ store }: Workshop, spans: readonly Span[]): Promise<void> {
+  const { refused } = await store.addSpans(spans)
   const [first] = refused
-  if (first !== undefined) {
-    const message = `The store refused ${refused.length} spans of the attempt: ${first.reason}`
-    throw new AglError('value_unserializable', message)
-  }
+  if (first === undefined) return
+  const message = `The store refused ${refused.length} spans of the attempt: ${first.reason}`
+  throw new AglError('value_unserializable', message)
 }
 
 /** Tells the store that the attempt lives, and learns from the answer when nobody waits for it any more. */
@@ -135,7 +144,7 @@ function heartbeat(
         warn('A sign of life did not reach the store.', error)
       }
     })
-  }, seconds * 1000)
+  }, milliseconds(seconds))
   return {
     stop() {
       clearInterval(timer)
@@ -144,23 +153,30 @@ function heartbeat(
   }
 }
 
+const TAKEN_BACK: ReadonlySet<AttemptStatus> = new Set(['timeout', 'unresponsive'])
+
 async function report(
   { store, warn }: Workshop,
   rollout: AttemptedRollout,
   outcome: AttemptOutcome,
+  abortedBy: unknown,
 ): Promise<void> {
   const { rolloutId, attempt } = rollout
   const { succeeded, error } = outcome
+  const because = abortedBy instanceof Error && abortedBy !== error ? ` (${abortedBy.message})` : ''
   const metadata = {
     ...attempt.metadata,
-    error: error instanceof Error ? `${error.name}: ${error.message}` : String(error),
+    error: (error instanceof Error ? `${error.name}: ${error.message}` : String(error)) + because,
   }
   try {
-    await store.updateAttempt(
-      rolloutId,
-      attempt.attemptId,
-      succeeded ? { status: 'succeeded' } : { status: 'failed', metadata },
-    )
+    const now = await store.getRollout(rolloutId)
+    const isTaken = now?.attempt?.attemptId === attempt.attemptId && TAKEN_BACK.has(now.attempt.status)
+    // Its end would go on to the rollout, and bring one back that was cancelled, or end one that is to be retried.
+    const isSettled = now?.status === 'cancelled' || (isTaken && !succeeded)
+    await store.updateAttempt(rolloutId, attempt.attemptId, {
+      ...(isSettled ? {} : { status: succeeded ? 'succeeded' : 'failed' }),
+      ...(succeeded ? {} : { metadata }),
+    })
   } catch (cause) {
     warn(
       `The end of attempt ${attempt.attemptId} could not be reported; the store will find it unresponsive.`,

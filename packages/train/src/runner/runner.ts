@@ -5,6 +5,7 @@ import type { RolloutAgent } from './agent.ts'
 import { runAttempt, type Workshop } from './attempt.ts'
 import type { Hooks } from './hooks.ts'
 import { heartbeatStats } from './stats.ts'
+import { milliseconds } from './time.ts'
 
 export interface RunnerOptions<Task> {
   lightning: Lightning
@@ -19,9 +20,10 @@ export interface RunnerOptions<Task> {
   pollInterval?: number
   /** Seconds between two signs of life of each running attempt. @default 10, and a third of what the rollout allows at most */
   heartbeatInterval?: number
-  /** Seconds for the spans of an attempt to reach the store before it fails. @default 60 */
-  flushTimeout?: number
-  /** Seconds that running attempts have after `signal` before theirs aborts. @default 30 */
+  /**
+   * Seconds that running attempts have after `signal` before theirs aborts; who does not listen to it is left to itself a
+   * second later. @default 30
+   */
   grace?: number
 }
 
@@ -53,17 +55,12 @@ export class Runner<Task = unknown> {
 
   /** @throws AglError `value_invalid` for numbers that make no sense */
   constructor(options: RunnerOptions<Task>) {
-    const {
-      concurrency = 1,
-      pollInterval = 5,
-      heartbeatInterval = 10,
-      flushTimeout = 60,
-      grace = 30,
-    } = options
+    const { concurrency = 1, pollInterval = 5, heartbeatInterval = 10, grace = 30 } = options
     if (!Number.isInteger(concurrency) || concurrency < 1)
       throw invalid('concurrency', 'a whole number from 1')
-    for (const [name, value] of Object.entries({ pollInterval, heartbeatInterval, flushTimeout, grace }))
+    for (const [name, value] of Object.entries({ pollInterval, heartbeatInterval, grace }))
       if (!(value >= 0)) throw invalid(name, 'a number of seconds')
+    if (heartbeatInterval === 0) throw invalid('heartbeatInterval', 'more than 0 seconds')
     this.#options = options
     this.#workerId = options.workerId ?? `${hostname()}-${process.pid}`
     const { lightning, store, agent, hooks = {} } = options
@@ -80,7 +77,6 @@ export class Runner<Task = unknown> {
       agent: (input, context) => agent.runRollout(input as Task, context),
       warn,
       heartbeatInterval,
-      flushTimeout: flushTimeout * 1000,
       async hooks(name, rollout, spans = []) {
         try {
           await hooks[name]?.({ rollout, store, lightning, spans })
@@ -105,7 +101,10 @@ export class Runner<Task = unknown> {
     const stop = AbortSignal.any([enough.signal, ...(options.signal === undefined ? [] : [options.signal])])
     let timer: ReturnType<typeof setTimeout> | undefined
     const giveUp = (): void => {
-      timer = setTimeout(() => hard.abort(new AglError('not_found', 'The runner was stopped.')), grace * 1000)
+      timer = setTimeout(
+        () => hard.abort(new AglError('not_found', 'The runner was stopped.')),
+        milliseconds(grace),
+      )
     }
     if (options.signal?.aborted === true) return summary
     options.signal?.addEventListener('abort', giveUp)
@@ -184,7 +183,7 @@ export class Runner<Task = unknown> {
     }
     const all = (): void => void Promise.all(workers.map(tell))
     all()
-    return setInterval(all, (this.#options.heartbeatInterval ?? 10) * 1000)
+    return setInterval(all, milliseconds(this.#options.heartbeatInterval ?? 10))
   }
 
   /** One rollout, or undefined where there is none yet. */
