@@ -384,7 +384,7 @@ function text(body: Json, name: string): string {
 }
 
 /** How a request is treated on its way. */
-export type Fault = 'lost answer' | 'busy' | 'late'
+type Fault = 'lost answer' | 'busy' | 'late'
 
 /** Passes requests on to a server, but for those that a fault waits for. */
 export interface Relay extends AsyncDisposable {

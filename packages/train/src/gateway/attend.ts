@@ -21,7 +21,7 @@ export interface Workshop extends Pick<ProcessOptions, 'cwd' | 'output' | 'reape
 }
 
 /** `taken`: another one has it, or it is no more. `refused`: the gateway did not take what we said of it. */
-export type Outcome = 'succeeded' | 'failed' | 'taken' | 'refused'
+type Outcome = 'succeeded' | 'failed' | 'taken' | 'refused'
 
 /** A rollout from its claim until its end is reported. */
 export interface Attended {
