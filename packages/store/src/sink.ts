@@ -1,9 +1,14 @@
-import type { Sink, TraceRecord } from '@agl/core'
+import { AglError, type Sink, type Span, type TraceRecord } from '@agl/core'
 import { LocalStore } from './local.ts'
 import { startedRollout } from './requests.ts'
 import { portions } from './row.ts'
 import type { Store } from './store.ts'
 import type { AttemptUpdate, Rollout, StartRollout } from './types.ts'
+
+interface AttemptIds {
+  rolloutId: string
+  attemptId: string
+}
 
 /**
  * Makes `store` a sink for `start`.
@@ -11,10 +16,15 @@ import type { AttemptUpdate, Rollout, StartRollout } from './types.ts'
  * A trace of its own becomes a rollout with one attempt, running until the trace ends. A trace with given ids belongs
  * to a rollout that somebody else started and ends; where the store does not have that one, it is treated as the
  * trace's own, so that no span is without its rollout. The store stays open when the sink closes.
+ *
+ * A store that issues all ids itself, as Agent Lightning's own server does, gets a trace under ids of its own; the
+ * rollout's `metadata.trace_id` tells which one it is.
  */
 export function storeSink(store: Store): Sink {
   /** Traces that have begun here, and whether their rollout is this sink's to finish. */
   const open = new Map<string, boolean>()
+  const beginnings = new Map<string, Promise<void>>()
+  const moved = new MovedAttempts()
   const unseen = (traces: readonly TraceRecord[]): TraceRecord[] => {
     const byKey = new Map(traces.map((trace) => [keyOf(trace), trace]))
     return [...byKey].filter(([key]) => !open.has(key)).map(([, trace]) => trace)
@@ -24,20 +34,37 @@ export function storeSink(store: Store): Sink {
   const opened = (trace: TraceRecord, { metadata }: Rollout): void => {
     open.set(keyOf(trace), trace.own || metadata?.['trace_id'] === trace.traceId)
   }
+  const begin = async (trace: TraceRecord): Promise<void> => {
+    const { attempt, ...rollout } = await store.startRollout(beginning(trace))
+    moved.note(trace, attempt)
+    opened(trace, rollout)
+  }
+  /** Two batches may be on their way, and a trace must not begin twice. */
+  const beginOnce = (trace: TraceRecord): Promise<void> => {
+    const key = keyOf(trace)
+    const known = beginnings.get(key)
+    if (known !== undefined) return known
+    const begun = begin(trace).finally(() => beginnings.delete(key))
+    beginnings.set(key, begun)
+    return begun
+  }
 
   const sink: Sink = {
     name: store.url,
     concurrency: 2,
     async write(spans, traces) {
+      await Promise.all(unseen(traces).map(beginOnce))
+      // Of traces that began with a batch before this one.
+      await Promise.allSettled(beginnings.values())
+      const dropped = await addSpans(store, moved.apply(spans))
       await Promise.all(
-        unseen(traces).map(async (trace) => opened(trace, await store.startRollout(beginning(trace)))),
-      )
-      const { refused } = await store.addSpans(spans, { createMissing: true })
-      await Promise.all(
-        finished(traces).map((trace) => store.updateAttempt(trace.rolloutId, trace.attemptId, ending(trace))),
+        finished(traces).map(async (trace) => {
+          const { rolloutId, attemptId } = moved.idsOf(trace)
+          await store.updateAttempt(rolloutId, attemptId, ending(trace)).catch(unlessMissing)
+        }),
       )
       for (const trace of traces) if (trace.endTime !== null) open.delete(keyOf(trace))
-      return { dropped: refused.length }
+      return { dropped }
     },
   }
   const transport = store instanceof LocalStore ? store.transport : undefined
@@ -53,6 +80,52 @@ export function storeSink(store: Store): Sink {
       })
   }
   return sink
+}
+
+/** Stores what can be stored, and says how many spans never will be: they must not hold up all others for ever. */
+async function addSpans(store: Store, spans: readonly Span[]): Promise<number> {
+  try {
+    return (await store.addSpans(spans, { createMissing: true })).refused.length
+  } catch (error) {
+    unlessMissing(error)
+  }
+  const groups = new Map<string, Span[]>()
+  for (const span of spans) groups.set(attemptKey(span), [...(groups.get(attemptKey(span)) ?? []), span])
+  if (groups.size === 1) return spans.length
+  let dropped = 0
+  for (const group of groups.values()) dropped += await addSpans(store, group)
+  return dropped
+}
+
+/** The store has lost the rollout, as one that was only in memory does when it is started anew. */
+function unlessMissing(error: unknown): void {
+  if (!AglError.is(error) || error.code !== 'not_found') throw error
+}
+
+/** Attempts that have other ids in the store than in their spans. */
+class MovedAttempts {
+  readonly #moved = new Map<string, AttemptIds>()
+
+  note(given: AttemptIds, { rolloutId, attemptId }: AttemptIds): void {
+    if (given.rolloutId === rolloutId && given.attemptId === attemptId) return
+    this.#moved.set(attemptKey(given), { rolloutId, attemptId })
+    // Spans may come after the end of their trace, but not for ever.
+    const [oldest] = this.#moved.keys()
+    if (this.#moved.size > 10_000 && oldest !== undefined) this.#moved.delete(oldest)
+  }
+
+  idsOf(given: AttemptIds): AttemptIds {
+    return this.#moved.get(attemptKey(given)) ?? given
+  }
+
+  apply(spans: readonly Span[]): readonly Span[] {
+    if (this.#moved.size === 0) return spans
+    return spans.map((span) => ({ ...span, ...this.#moved.get(attemptKey(span)) }))
+  }
+}
+
+function attemptKey({ rolloutId, attemptId }: AttemptIds): string {
+  return `${rolloutId}/${attemptId}`
 }
 
 /** Of all three, since traces inside one OpenTelemetry trace share its id. */
