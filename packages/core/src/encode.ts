@@ -20,12 +20,27 @@ import type { Attributes, AttributeValue, SpanCore, SpanStatus } from './types.t
  * start is copied at the start, since agents go on to change their message lists.
  */
 
-/** Request fields by which servers and proxies take credentials; never recorded, whatever the settings. */
+/**
+ * Request fields by which servers and proxies take credentials; never recorded, whatever the settings. A `…token` is one,
+ * `max_tokens` and `stop_token_ids` are none.
+ */
 const SECRET =
-  /^(api_?key|authorization|(extra_)?headers|extra_query|data_sources|fallbacks|litellm_params|user_config)$|password|secret|credential/i
+  /(^|[-_])(api[-_]?key|auth|token)$|^(aws_|(api_base|base_url|proxy|data_sources|fallbacks|litellm_params|mcp_servers|model_list|user_config)$)|^(extra_)?(headers|query)$|authorization|bearer|cookie|credential|passw|secret/i
 
 function putRequest(into: Attributes, request: Record<string, unknown>): void {
-  for (const name in request) if (!SECRET.test(name)) put(into, requestKey(name), request[name])
+  for (const name in request)
+    if (!SECRET.test(name)) put(into, requestKey(name), withoutSecrets(request[name], 8))
+}
+
+/** Only texts are left out of nested values: a schema may have a property that is called so. */
+function withoutSecrets(value: unknown, depth: number): unknown {
+  if (typeof value !== 'object' || value === null || 'toJSON' in value || depth === 0) return value
+  if (Array.isArray(value)) return value.map((item: unknown) => withoutSecrets(item, depth - 1))
+  const kept: [string, unknown][] = []
+  for (const [name, item] of Object.entries(value)) {
+    if (typeof item !== 'string' || !SECRET.test(name)) kept.push([name, withoutSecrets(item, depth - 1)])
+  }
+  return Object.fromEntries(kept)
 }
 
 /** Adds what JSON calls a value under `key`: nothing for null, text and numbers as they are, the rest as JSON text. */

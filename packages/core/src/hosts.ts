@@ -122,7 +122,7 @@ export class HostFinder {
         this.#loaded(address, entry?.exports)
     }
     // A copy, as a `require` that is refused loads its module once more.
-    for (const address of [...this.#modules]) {
+    for (const address of this.#modules.slice()) {
       const found = this.#seen.has(`esm ${address}`) ? undefined : this.#locate(address)
       if (found === undefined || !matches(visitor, found.info, found.file)) continue
       const namespace = namespaceOf(address, require)

@@ -38,7 +38,10 @@ export async function launch(given: Config): Promise<Lightning> {
     configure(core, config)
     if ((config.exporters?.length ?? 0) > 0) exporting = await startExporters(config.exporters ?? [])
     await plugins.install(config.plugins ?? [])
-    place.ensure = (plugin) => void plugins.ensure(plugin).catch(core.log.debug)
+    place.ensure = (plugin) =>
+      void plugins
+        .ensure(plugin)
+        .catch((error: unknown) => core.log.debug('A plugin could not be added.', error))
     for (const plugin of place.ensured?.values() ?? []) await plugins.ensure(plugin)
   } catch (error) {
     await undo(FLUSH_TIMEOUT)

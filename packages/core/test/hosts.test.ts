@@ -135,6 +135,19 @@ describe('a host', () => {
     expect(result).toEqual(['traced toy 1.2.0 esm x', ['toy 1.2.0 esm node_modules/toy true']])
   })
 
+  it('that awaits something while it loads is found as well', async () => {
+    const result = await program(
+      {
+        'node_modules/toy/package.json': { name: 'toy', version: '1.2.0', type: 'module' },
+        'node_modules/toy/index.js': `await null; export class Client { call(x) { return x } }`,
+      },
+      `import { Client } from 'toy'
+       const lightning = await begin()
+       print([new Client().call('x'), hosts(lightning)])`,
+    )
+    expect(result).toEqual(['traced x', ['toy 1.2.0 esm node_modules/toy true']])
+  })
+
   it('that another file of the program starts with is found, whichever of the two runs first', async () => {
     const result = await program(
       { ...TOY, 'first.mjs': `import { begin } from './setup.mjs'; export const lightning = await begin()` },

@@ -78,8 +78,28 @@ describe('the settings of a request', () => {
   })
 
   it('that hold secrets are never recorded', async () => {
-    const attributes = await attributesOf({}, { api_key: 'sk-1', extra_headers: { Authorization: 'sk-1' } })
+    const names =
+      'api_key apiKey x-api-key openai_api_key auth token access_token bearer_token azure_ad_token authorization ' +
+      'aws_session_token aws_access_key_id api_base base_url proxy password client_secret'
+    const attributes = await attributesOf(
+      {},
+      {
+        ...Object.fromEntries(names.split(' ').map((name) => [name, 'sk-1'])),
+        extra_headers: { Authorization: 'sk-1' },
+        model_list: [{ litellm_params: { api_key: 'sk-1' } }],
+        metadata: { team: 'a', api_key: 'sk-1', inner: [{ authorization_token: 'sk-1' }] },
+        max_tokens: 5,
+        stop_token_ids: [1],
+        response_format: { schema: { properties: { token: { type: 'string' } } } },
+      },
+    )
     expect(JSON.stringify(attributes)).not.toContain('sk-1')
+    expect(attributes).toMatchObject({
+      'gen_ai.request.max_tokens': 5,
+      'gen_ai.request.stop_token_ids': '[1]',
+      'gen_ai.request.metadata': '{"team":"a","inner":[{}]}',
+      'gen_ai.request.response_format': '{"schema":{"properties":{"token":{"type":"string"}}}}',
+    })
   })
 })
 
