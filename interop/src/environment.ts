@@ -59,7 +59,7 @@ export async function pythonEnvironment(name: string): Promise<string> {
   return python
 }
 
-/** A Python with `venv`; on a Debian machine without one, where we may, from Debian's packages. */
+/** A Python with `venv`; where there is none, a CI's machine gets Debian's, and a developer is told. */
 async function basePython(): Promise<{ command: string; version: string }> {
   const find = (): { command: string; version: string } | undefined => {
     for (const command of [
@@ -79,7 +79,10 @@ async function basePython(): Promise<{ command: string; version: string }> {
   }
   const found = find()
   if (found !== undefined) return found
-  say('there is no Python 3.10 or later with the module venv: installing it from Debian packages.')
+  const wanted = 'Python 3.10 or later with the module venv (on Debian: python3 and python3-venv)'
+  if (process.env['CI'] === undefined)
+    throw new Error(`The interop suite needs ${wanted}; install it and try again.`)
+  say(`there is no ${wanted}: installing it.`)
   const install = ['-c', 'apt-get update -qq && apt-get install -y -qq python3 python3-venv']
   for (let attempt = 1; attempt <= attempts; attempt++) {
     if (await run('sh', install)) break
@@ -87,9 +90,7 @@ async function basePython(): Promise<{ command: string; version: string }> {
   }
   const installed = find()
   if (installed === undefined)
-    throw new Error(
-      'The interop suite needs Python 3.10 or later with the module venv; install it and try again.',
-    )
+    throw new Error(`The interop suite needs ${wanted}, and it could not be installed.`)
   return installed
 }
 
