@@ -9,9 +9,9 @@ import { readManifest, root } from './workspace.ts'
  */
 const budgets = [
   // The design asks for 10 kB. Importing loads more than that; what only `start` needs comes on top.
-  { folder: 'packages/core', entry: 'src/index.ts', onImport: 15.6, whole: 21.2 },
+  { folder: 'packages/core', entry: 'src/index.ts', onImport: 16.3, whole: 22.1 },
   { folder: 'packages/openai', entry: 'src/index.ts', onImport: 8, whole: 8.8 },
-  { folder: 'packages/train', entry: 'src/index.ts', onImport: 14, whole: 14 },
+  { folder: 'packages/train', entry: 'src/index.ts', onImport: 15, whole: 15 },
   { folder: 'packages/train', entry: 'src/gateway/index.ts', onImport: 9, whole: 9 },
   { folder: 'packages/train', entry: 'src/legacy/index.ts', onImport: 6, whole: 6 },
   { folder: 'packages/otlp', entry: 'src/index.ts', onImport: 12.5, whole: 18.5 },
