@@ -125,6 +125,25 @@ function commands(rest: readonly string[]): ReturnType<typeof cac> {
       })
     })
   cli
+    .command('serve', 'Serve a store over HTTP, as Agent Lightning v0.3 does, and take in OTLP')
+    .option('--store <url>', 'sqlite:FILE, postgres://… or memory: (default: sqlite:.agl/agl.db)')
+    .option('--port <number>', 'The port; 0 is any that is free', { default: 4747 })
+    .option('--host <address>', 'The address to listen on (default: 127.0.0.1, this machine only)')
+    .option('--token <token>', 'What clients have to show (default: the environment’s AGL_STORE_TOKEN)')
+    .option('--cors <origins>', 'Origins of web pages that may use it, with commas between; * is all')
+    .example('  agl serve --store sqlite:agl.db --port 4747')
+    .action(async (options: Options) => {
+      const { portOf, serve } = await import('./commands/serve.ts')
+      await serve({
+        store: text(options, 'store'),
+        port: portOf(text(options, 'port') ?? ''),
+        host: text(options, 'host'),
+        token: text(options, 'token'),
+        cors: text(options, 'cors'),
+        verbose: options['verbose'] === true,
+      })
+    })
+  cli
     .command('bench', 'Measure what tracing costs with each plugin, here')
     .option(...CONFIG)
     .option('--seconds <number>', 'About how long to measure', { default: 15 })
