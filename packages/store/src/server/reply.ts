@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
@@ -40,12 +39,25 @@ async function sendPieces(response: ServerResponse, pieces: AsyncIterable<string
     if (response.write(piece)) continue
     const late = setTimeout(() => socket?.destroy(), PATIENCE)
     try {
-      await Promise.race([once(response, 'drain'), once(response, 'close')])
+      await drained(response)
     } finally {
       clearTimeout(late)
     }
   }
   response.end()
+}
+
+/** Resolves when it takes more, or is over. */
+function drained(response: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      response.off('drain', done)
+      response.off('close', done)
+      resolve()
+    }
+    response.on('drain', done)
+    response.on('close', done)
+  })
 }
 
 /** Of OTLP's answers, as the Python store does. */
