@@ -19,6 +19,8 @@ export interface Call {
   path: string
   query?: URLSearchParams
   body?: unknown
+  /** A body that is JSON already. */
+  json?: string
   /** Whether doing it twice is the same as once. If not, it is sent again only where it has not arrived. */
   repeatable: boolean
   signal?: AbortSignal
@@ -87,7 +89,7 @@ export class Http {
    *   (the key), `value_invalid` (what was sent), `value_unserializable`, `body_invalid` (the answer)
    */
   async send(call: Call): Promise<unknown> {
-    const body = call.body === undefined ? undefined : toJSON(call.body)
+    const body = call.body === undefined ? call.json : toJSON(call.body)
     for (let attempt = 0; ; attempt++) {
       try {
         return await this.#once(call, body)
@@ -169,8 +171,12 @@ export function segment(id: string): string {
   return encodeURIComponent(id)
 }
 
-/** JSON would make nothing of NaN and infinities without a word. */
-function toJSON(body: unknown): string {
+/**
+ * JSON of what is sent. NaN and infinities, of which JSON would make null without a word, are refused.
+ *
+ * @throws AglError `value_unserializable`
+ */
+export function toJSON(body: unknown): string {
   try {
     return JSON.stringify(body, (name, value: unknown) => {
       if (typeof value !== 'number' || Number.isFinite(value)) return value

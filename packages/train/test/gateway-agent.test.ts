@@ -91,12 +91,13 @@ describe('an agent for the gateway', () => {
     expect(await events()).toEqual([])
   })
 
-  it('ends when all it sent has arrived, whether it waited or not', async () => {
+  it('ends when all it sent has arrived, in order, whether it waited or not', async () => {
     const { env, events } = await setting()
     await gatewayAgent(({ sendEvent }) => {
-      for (let i = 0; i < 20; i++) void sendEvent('step', { i })
+      const step = { i: 0 }
+      for (; step.i < 20; step.i++) void sendEvent('step', step)
     }, env)
-    expect(await events()).toHaveLength(20)
+    expect((await events()).map(({ data }) => data)).toEqual(Array.from({ length: 20 }, (_, i) => ({ i })))
     const failing = gatewayAgent(({ sendEvent }) => {
       void sendEvent('last words')
       throw new Error('no')

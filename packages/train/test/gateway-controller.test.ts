@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -17,8 +17,12 @@ import { folder } from './support.ts'
 
 const SOURCE = ['--conditions=@agl/source']
 const KEY = 'a-key-that-nobody-may-see'
+/** How long a machine with much else to do may take. */
+const SOON = { timeout: 20_000 }
 /** Runs longer than any test. */
 const OUTLIVES = 'sleep 1000'
+/** Waits for a file of the test. */
+const UNTIL_GO = 'while [ ! -e go ]; do sleep 0.05; done'
 
 interface Setting {
   client: GatewayClient
@@ -239,12 +243,12 @@ describe('a controller', () => {
 
   it('kills an agent that takes too long, and all that it has started', async () => {
     const { client, controller, lines } = await setting()
-    await client.enqueue([{ rolloutId: 'r', input: 1, config: { timeoutSeconds: 1 } }])
+    await client.enqueue([{ rolloutId: 'r', input: 1, config: { timeoutSeconds: 2 } }])
     const stubborn = `trap '' TERM INT HUP; (trap '' TERM; ${OUTLIVES}) & echo $! > pids; echo $$ >> pids; wait`
     await controller(shell(stubborn)).run({ maxRollouts: 1 })
     expect(await statusOf(client, 'r')).toEqual({
       state: 'failed',
-      why: 'The agent took more than its 1 s and was killed.',
+      why: 'The agent took more than its 2 s and was killed.',
     })
     const pids = lines('pids').map(Number)
     expect(pids).toHaveLength(2)
@@ -286,7 +290,7 @@ describe('a controller', () => {
     const running = ['a', 'b', 'c'].map((name) =>
       controller(shell('echo $AGL_INPUT >> log'), { name, concurrency: 4 }).run({ signal: stop.signal }),
     )
-    await expect.poll(() => client.list(['queuing', 'running']), { timeout: 20_000 }).toEqual([])
+    await expect.poll(() => client.list(['queuing', 'running']), SOON).toEqual([])
     stop.abort()
     const summaries = await Promise.all(running)
     expect(summaries.reduce((sum, { succeeded }) => sum + succeeded, 0)).toBe(40)
@@ -317,7 +321,7 @@ describe('a controller', () => {
     const running = controller(shell(`echo $$ >> pids; exec ${OUTLIVES}`), { concurrency: 2 }).run({
       maxRollouts: 2,
     })
-    await expect.poll(() => lines('pids')).toHaveLength(2)
+    await expect.poll(() => lines('pids'), SOON).toHaveLength(2)
     await client.patchStatus('ended', { state: 'failed', errorMessage: 'enough' })
     await client.delete('deleted')
     expect(await running).toEqual({ succeeded: 0, failed: 2 })
@@ -326,12 +330,13 @@ describe('a controller', () => {
   })
 
   it('ends gracefully: nothing new is started, and what runs may end', async () => {
-    const { client, controller, lines } = await setting()
+    const { client, controller, file, lines } = await setting()
     await client.enqueue(['a', 'b'].map((rolloutId) => ({ rolloutId, input: rolloutId })))
     const stop = new AbortController()
-    const running = controller(shell('echo $AGL_INPUT >> log; sleep 0.5')).run({ signal: stop.signal })
-    await expect.poll(() => lines('log')).toEqual(['a'])
+    const running = controller(shell(`echo $AGL_INPUT >> log; ${UNTIL_GO}`)).run({ signal: stop.signal })
+    await expect.poll(() => lines('log'), SOON).toEqual(['a'])
     stop.abort()
+    writeFileSync(file('go'), '')
     expect(await running).toEqual({ succeeded: 1, failed: 0 })
     expect((await statusOf(client, 'a')).state).toBe('succeeded')
     expect((await statusOf(client, 'b')).state).toBe('queuing')
@@ -348,7 +353,7 @@ describe('a controller', () => {
     const running = controller(shell(`echo $$ >> pids; exec ${OUTLIVES}`), { grace: 0.1 }).run({
       signal: stop.signal,
     })
-    await expect.poll(() => lines('pids')).toHaveLength(1)
+    await expect.poll(() => lines('pids'), SOON).toHaveLength(1)
     stop.abort()
     expect(await running).toEqual({ succeeded: 0, failed: 1 })
     expect(await statusOf(client, 'r')).toEqual({ state: 'failed', why: 'The controller was stopped.' })
@@ -361,7 +366,7 @@ describe('a controller', () => {
     const before = process.getActiveResourcesInfo().filter((name) => /Process|Pipe/.test(name))
     await controller(shell('exit 0')).run({ maxRollouts: 1 })
     await expect
-      .poll(() => process.getActiveResourcesInfo().filter((name) => /Process|Pipe/.test(name)))
+      .poll(() => process.getActiveResourcesInfo().filter((name) => /Process|Pipe/.test(name)), SOON)
       .toEqual(before)
   })
 })
@@ -383,16 +388,19 @@ describe('a controller in bad weather', () => {
   })
 
   it('reports an end as soon as the gateway is back, and once', async () => {
-    const { client, controller, relay, lines } = await setting()
+    const { client, controller, relay, file, lines } = await setting()
     hush()
     await client.enqueue([{ rolloutId: 'r', input: 1 }])
     let away = false
     relay.judge = () => (away ? 'busy' : undefined)
-    const running = controller(shell('echo ran >> log; sleep 0.3; echo over >> log')).run({ maxRollouts: 1 })
-    await expect.poll(() => lines('log')).toEqual(['ran'])
+    const running = controller(shell(`echo ran >> log; ${UNTIL_GO}; echo over >> log`)).run({
+      maxRollouts: 1,
+    })
+    await expect.poll(() => lines('log'), SOON).toEqual(['ran'])
     away = true
-    await expect.poll(() => lines('log')).toEqual(['ran', 'over'])
-    await expect.poll(() => relay.seen.filter((line) => line.startsWith('PATCH')).length).toBe(2)
+    writeFileSync(file('go'), '')
+    await expect.poll(() => lines('log'), SOON).toEqual(['ran', 'over'])
+    await expect.poll(() => relay.seen.filter((line) => line.startsWith('PATCH')).length, SOON).toBe(2)
     away = false
     expect(await running).toEqual({ succeeded: 1, failed: 0 })
     expect((await client.get('r')).rollout.status).toMatchObject({ state: 'succeeded', version: 3 })
@@ -407,7 +415,7 @@ describe('a controller in bad weather', () => {
     const running = new Controller({ client, command: shell('exit 0'), pollInterval: 0.05 }).run({
       maxRollouts: 1,
     })
-    await expect.poll(warned).toContain('ECONNREFUSED')
+    await expect.poll(warned, SOON).toContain('ECONNREFUSED')
     const server = await startGatewayServer({ port })
     onTestFinished(() => server[Symbol.asyncDispose]())
     await client.enqueue([{ input: 1 }])
@@ -439,11 +447,11 @@ describe('a controller in bad weather', () => {
       stdio: 'inherit',
     })
     const exited = once(child, 'exit')
-    await expect.poll(() => existsSync(join(home, 'log')) && log().length, { timeout: 20_000 }).toBe(6)
+    await expect.poll(() => existsSync(join(home, 'log')) && log().length, SOON).toBe(6)
     expect(pids().filter(isAlive)).toHaveLength(6)
     child.kill('SIGKILL')
     await exited
-    await expect.poll(() => pids().filter(isAlive), { timeout: 10_000 }).toEqual([])
+    await expect.poll(() => pids().filter(isAlive), SOON).toEqual([])
     expect((await client.list(['running'])).map(({ rolloutId }) => rolloutId)).toEqual(['r0', 'r1', 'r2'])
     const next = new Controller({
       client,

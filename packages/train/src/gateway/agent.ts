@@ -1,5 +1,5 @@
 import { AglError } from '@agl/core'
-import { Http } from '../http.ts'
+import { Http, toJSON } from '../http.ts'
 
 export interface RewardOptions {
   /** For people. */
@@ -38,7 +38,7 @@ export interface GatewayAgent {
    */
   sendReward(value: number | boolean, options?: RewardOptions): Promise<void>
   /**
-   * Adds an event of any type to the run.
+   * Adds an event of any type to the run; events arrive in the order in which they were sent.
    *
    * @throws AglError `store_unavailable`, `not_found` where the rollout was deleted, `value_unserializable`
    */
@@ -82,13 +82,17 @@ function agentOf(
   const key = env['AGL_KEY'] ?? ''
   const http = new Http('gateway', { url: eventURL, key })
   const [, rolloutId, attemptId] = /\/rollouts\/([^/]+)\/attempt\/([^/]+)\/events$/.exec(http.url) ?? []
-  const sendEvent: GatewayAgent['sendEvent'] = (eventType, data = {}) => {
-    const body = { event_type: eventType, data }
-    const sent = http.send({ method: 'POST', path: '', body, repeatable: false }).then(() => undefined)
+  let before = Promise.resolve()
+  const sendEvent: GatewayAgent['sendEvent'] = async (eventType, data = {}) => {
+    // Now: `data` may be another when its turn has come.
+    const json = toJSON({ event_type: eventType, data })
+    const send = (): Promise<unknown> => http.send({ method: 'POST', path: '', json, repeatable: false })
+    // One after the other: the last reward counts, and it is not to be overtaken by one that nobody has waited for.
+    const sent = before.then(send).then(() => undefined)
     sending.add(sent)
     const forget = (): void => void sending.delete(sent)
-    sent.then(forget, forget)
-    return sent
+    before = sent.then(forget, forget)
+    await sent
   }
   return {
     baseURL,
