@@ -77,19 +77,22 @@ export async function serve(store: Store, options: ServeOptions = {}): Promise<S
     signal: AbortSignal,
   ): Promise<void> {
     response.setHeader('server', SERVER_NAME)
-    if (closing !== undefined) response.setHeader('connection', 'close')
     try {
       const allowed = allowOrigin(request, response, cors)
       if (request.method === 'OPTIONS' && allowed) return void response.end()
       const reply = await respond(request, response, signal)
-      if (!response.destroyed) await send(request, response, reply)
+      if (!response.destroyed) await answerWith(reply)
     } catch (error) {
       if (response.destroyed) return
       if (response.headersSent) return void response.destroy()
       const { reply, headers } = failure(error)
       if (reply.status >= 500) onError?.(error)
       response.setHeaders(new Headers(headers))
-      await send(request, response, reply).catch(() => response.destroy())
+      await answerWith(reply).catch(() => response.destroy())
+    }
+    function answerWith(reply: Reply): Promise<void> {
+      if (closing !== undefined) response.setHeader('connection', 'close')
+      return send(request, response, reply)
     }
   }
 
