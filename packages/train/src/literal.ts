@@ -4,7 +4,7 @@
  */
 
 /** A value that is neither text, boolean, whole number, None, list nor map: a float, bytes, a tuple, a set, `...`. */
-export class Other {
+class Other {
   readonly kind: 'number' | 'bytes' | 'tuple' | 'set' | 'ellipsis'
   readonly hashable: boolean
   constructor(kind: Other['kind'], hashable = true) {

@@ -23,7 +23,7 @@ const FLOATS: Record<string, number> = {
 }
 
 /** Reads JSON in which non-finite numbers are `{"$float": …}`. */
-export function revive(json: string): Json {
+function revive(json: string): Json {
   return JSON.parse(json, (_key, value: Json) =>
     typeof value === 'object' && value !== null && '$float' in value ? FLOATS[value.$float] : value,
   )

@@ -28,7 +28,7 @@ import { internal, type Reply } from './reply.ts'
 import { readSpan } from './span-body.ts'
 
 /** One request to the store's API, its body parsed. */
-export interface ApiRequest {
+interface ApiRequest {
   store: Store
   /** What stands in the place of each `:` of the route, decoded. */
   ids: readonly string[]
