@@ -24,19 +24,31 @@ export interface Row {
   addedCpu: number
 }
 
+export interface CompareOptions {
+  rounds?: number
+  /** Operations in a block. */
+  count: number
+  /**
+   * Collect garbage before each block. Where all that a variant makes is gone by then, the engine throws away the code
+   * that it has compiled for it, too, as it does in no program that is at work; blocks then have to be so long that
+   * each collects its own garbage. @default true
+   */
+  collect?: boolean
+}
+
 export async function compare(
   title: string,
   variants: readonly [Variant, ...Variant[]],
-  options: { rounds?: number; count: number },
+  options: CompareOptions,
 ): Promise<Row[]> {
-  const { rounds = 60, count } = options
+  const { rounds = 60, count, collect = true } = options
   const [base] = variants
   const all = [base, { ...base, name: `${base.name} again (A/A)` }, ...variants.slice(1)]
   const samples = new Map(all.map((variant) => [variant.name, { wall: [] as number[], cpu: [] as number[] }]))
   for (let round = -5; round < rounds; round++) {
     for (const variant of shuffled(all)) {
       await variant.before?.()
-      globalThis.gc?.()
+      if (collect) globalThis.gc?.()
       const cpu = process.cpuUsage()
       const wall = performance.now()
       await variant.run(count)

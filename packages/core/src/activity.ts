@@ -48,7 +48,8 @@ export class OpenActivity<K extends ActivityKind = ActivityKind> implements Acti
   readonly #trace: LiveTrace
   readonly #kind: K
   readonly #span: OtelSpan
-  readonly context: Context
+  readonly #above: Context
+  #context: Context | undefined
   readonly parent: OpenActivity | undefined
   readonly #traceId: string
   readonly #parentId: string | null
@@ -90,13 +91,19 @@ export class OpenActivity<K extends ActivityKind = ActivityKind> implements Acti
     }
     this.spanId = ids.spanId
     this.#traceId = ids.traceId
-    this.context = otel.setSpan(ctx, this.#span).setValue(CURRENT, { trace, activity: this })
+    this.#above = ctx
     if (kind === 'llm')
       // A tool or an agent that calls a model is no part of the call that is around it.
       for (let up = parent; up !== undefined && up.#kind !== 'tool' && up.#kind !== 'agent'; up = up.parent)
         up.#outer ||= up.#kind === 'llm'
     trace.opened(this, ids.traceId)
     this.#startTime = now()
+  }
+
+  /** Made when something is opened inside: mostly nothing is. */
+  get context(): Context {
+    const here = { trace: this.#trace, activity: this }
+    return (this.#context ??= otel.setSpan(this.#above, this.#span).setValue(CURRENT, here))
   }
 
   run<T>(fn: () => T): T {
