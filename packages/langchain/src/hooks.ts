@@ -49,13 +49,12 @@ function addHandler(api: PluginApi, manager: object, handler: LangChainHandler):
     '_configureSync',
     (original) =>
       function (this: unknown, ...args: unknown[]): unknown {
+        const given = args[0] ?? args[1]
+        if (given === undefined && api.recording()) args[0] = [handler]
         const configured = Reflect.apply(original, this, args)
-        if (!api.recording()) return configured
-        if (configured === undefined || configured === null)
-          return Reflect.apply(original, this, [[handler], undefined, ...args.slice(2)])
         const { handlers, addHandler: add } = fields(configured)
-        if (Array.isArray(handlers) && !handlers.some(isOurs) && isMethod(add))
-          Reflect.apply(add, configured, [handler, true])
+        if (!isMethod(add) || list(handlers).some(isOurs) || !api.recording()) return configured
+        Reflect.apply(add, configured, [handler, true])
         return configured
       },
   )

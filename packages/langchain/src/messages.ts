@@ -23,19 +23,20 @@ function roleOf(message: Fields): string {
 /** A message as OpenAI's API has it. */
 export function messageOf(value: unknown): Message {
   if (!isMessage(value)) return { role: 'user', content: value }
+  const { content, name, tool_call_id: toolCallId } = value
+  const message: Message = { role: roleOf(value), content }
   const calls = toolCallsOf(value)
-  return defined<Message>({
-    role: roleOf(value),
-    content: value['content'],
-    toolCallId: text(value['tool_call_id']),
-    toolCalls: calls.length > 0 ? calls : undefined,
-    name: text(value['name']),
-  })
+  if (calls.length > 0) message.toolCalls = calls
+  if (typeof toolCallId === 'string') message.toolCallId = toolCallId
+  if (typeof name === 'string' && name !== '') message.name = name
+  return message
 }
 
 /** The calls of an assistant's message; those whose arguments are no JSON are among them, as the model wrote them. */
 function toolCallsOf(message: Fields): ToolCall[] {
-  const calls = [...list(message['tool_calls']), ...list(message['invalid_tool_calls'])].map((value) => {
+  const { tool_calls: valid, invalid_tool_calls: invalid } = message
+  if (list(valid).length + list(invalid).length === 0) return NONE
+  return [...list(valid), ...list(invalid)].map((value) => {
     const call = fields(value)
     const { args } = call
     return defined<ToolCall>({
@@ -45,8 +46,8 @@ function toolCallsOf(message: Fields): ToolCall[] {
       arguments: typeof args === 'string' ? args : (JSON.stringify(args) ?? ''),
     })
   })
-  return calls
 }
+const NONE: ToolCall[] = []
 
 const REQUEST =
   /^(model|temperature|top_p|top_k|min_p|max_(completion_|output_)?tokens|n|best_of|seed|(top_)?logprobs|(frequency|presence|repetition)_penalty|stream|stop|tool_choice|parallel_tool_calls|reasoning_effort|service_tier)$/

@@ -48,7 +48,7 @@ interface Frame {
 
 const frames = new AsyncLocalStorage<Frame>()
 const open = new Map<string, Run>()
-const runs = new WeakMap<Activity, Run>()
+const byActivity = new Map<Activity, Run>()
 let nextSweep = 1024
 
 export function runOf(id: unknown): Run | undefined {
@@ -64,7 +64,7 @@ function recorded(run: Run | undefined): Run | undefined {
 /** Whether `run` is the innermost that the program is in, maybe in something of its own inside of it. */
 function isInside(run: Run): boolean {
   for (let up = recorder()?.current(); up !== undefined; up = up.parent) {
-    const found = runs.get(up)
+    const found = byActivity.get(up)
     if (found !== undefined) return found === run
   }
   return false
@@ -133,7 +133,7 @@ export function began(
     isOurs: false,
   }
   open.set(id, run)
-  if (activity !== undefined) runs.set(activity, run)
+  if (activity !== undefined) byActivity.set(activity, run)
   if (parent !== undefined) (parent.children ??= new Set()).add(run)
   stream?.began(run)
   frame?.begun?.push(run)
@@ -149,6 +149,7 @@ export function ended(id: unknown): Run | undefined {
 
 function forget(run: Run): void {
   open.delete(run.id)
+  if (run.activity !== undefined) byActivity.delete(run.activity)
   run.parent?.children?.delete(run)
   run.stream?.ended(run)
 }

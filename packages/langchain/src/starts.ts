@@ -124,15 +124,27 @@ export function retrieverStart(run: RunStart, query: unknown): Described {
 const OWN_TAG = /^(seq:step|map:key|graph:step|langsmith):/
 const OWN_METADATA = /^(langgraph_(?!node$|step$)|ls_|lc_|__|checkpoint_|versions$)/
 
+const metadataKeys = new Map<string, string>()
+
+/** The attribute for a key of metadata; empty for those that LangChain adds by itself. */
+function metadataKey(key: string): string {
+  const known = metadataKeys.get(key)
+  if (known !== undefined) return known
+  const name = OWN_METADATA.test(key) ? '' : `langchain.metadata.${key}`
+  if (metadataKeys.size < 1000) metadataKeys.set(key, name)
+  return name
+}
+
 function attributesOf({ id, tags, metadata, content }: RunStart): Fields {
   const attributes: Fields = { 'langchain.run_id': id }
   const own = tags.filter((tag) => typeof tag === 'string' && !OWN_TAG.test(tag))
   if (own.length > 0) attributes['langchain.tags'] = own
   for (const key in metadata) {
-    if (OWN_METADATA.test(key) || (!content && !key.startsWith('langgraph_'))) continue
+    const name = metadataKey(key)
+    if (name === '' || (!content && !key.startsWith('langgraph_'))) continue
     const value = metadata[key]
     const isScalar = typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean'
-    attributes[`langchain.metadata.${key}`] = isScalar ? value : describe(value)
+    attributes[name] = isScalar ? value : describe(value)
   }
   return attributes
 }
