@@ -5,6 +5,9 @@ import { ChatPromptTemplate } from '@langchain/core/prompts'
 import { RunnableLambda } from '@langchain/core/runnables'
 import { LangChainTracer } from '@langchain/core/tracers/tracer_langchain'
 import { FakeListChatModel } from '@langchain/core/utils/testing'
+import { CallbackHandler as LangfuseHandler } from '@langfuse/langchain'
+import { setLangfuseTracerProvider } from '@langfuse/tracing'
+import { BasicTracerProvider } from '@opentelemetry/sdk-trace-base'
 import { Client } from 'langsmith'
 import { compare, type Variant } from './harness.ts'
 
@@ -58,6 +61,7 @@ export async function benchLangChain(): Promise<void> {
   const lightning = await start({ plugins: [langchain()], sinks, log: 'error' })
   await lightning.stop('langchain')
   const client = new Forgetting()
+  setLangfuseTracerProvider(new BasicTracerProvider())
   await compare(
     'A sequence of four runnables (LangChain)',
     [
@@ -65,6 +69,7 @@ export async function benchLangChain(): Promise<void> {
       variant('no handler', () => undefined),
       variant('@agl/langchain, as plugin', () => undefined, lightning),
       variant('@agl/langchain, as handler', () => [langchainHandler()], lightning),
+      variant('Langfuse', () => [new LangfuseHandler()]),
       variant('LangSmith', () => [new LangChainTracer({ client })]),
     ],
     { count: 400, collect: false },
