@@ -11,10 +11,11 @@ const budgets = [
   // The design asks for 10 kB. Importing loads more than that; what only `start` needs comes on top.
   { folder: 'packages/core', entry: 'src/index.ts', onImport: 16.3, whole: 22.1 },
   { folder: 'packages/openai', entry: 'src/index.ts', onImport: 8, whole: 8.8 },
-  { folder: 'packages/train', entry: 'src/index.ts', onImport: 15, whole: 15 },
+  { folder: 'packages/train', entry: 'src/index.ts', onImport: 17.8, whole: 20 },
   { folder: 'packages/train', entry: 'src/gateway/index.ts', onImport: 9, whole: 9 },
   { folder: 'packages/train', entry: 'src/legacy/index.ts', onImport: 6, whole: 6 },
   { folder: 'packages/otlp', entry: 'src/index.ts', onImport: 12.5, whole: 18.5 },
+  { folder: 'packages/langchain', entry: 'src/index.ts', onImport: 8, whole: 8 },
   { folder: 'packages/vllm', entry: 'src/index.ts', onImport: 4, whole: 4 },
 ]
 
@@ -63,6 +64,8 @@ for (const { folder, entry, ...budget } of budgets) {
   const size = await measure(folder, entry)
   const fits = size.onImport <= budget.onImport && size.whole <= budget.whole
   const tell = (kind: keyof Size): string => `${size[kind].toFixed(2)} of ${budget[kind]} kB`
-  console.log(`${folder}/${entry}: ${tell('onImport')} on import, ${tell('whole')} in all${fits ? '' : ' TOO BIG'}`)
+  console.log(
+    `${folder}/${entry}: ${tell('onImport')} on import, ${tell('whole')} in all${fits ? '' : ' TOO BIG'}`,
+  )
   if (!fits) process.exitCode = 1
 }

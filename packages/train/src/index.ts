@@ -1,5 +1,6 @@
-export { exportDataset } from './dataset.ts'
-export type { DatasetFormat, DatasetSource, ExportOptions, ExportProgress } from './dataset.ts'
+export { exportDataset } from './dataset/dataset.ts'
+export type { DatasetContainer, DatasetSource, ExportOptions, ExportProgress } from './dataset/dataset.ts'
+export type { DatasetFormat, RowFormat } from './dataset/formats.ts'
 export { toTriplets } from './triplets.ts'
 export type { Triplet, TripletOptions } from './triplets.ts'
 export { toProxyTriplets } from './proxy.ts'

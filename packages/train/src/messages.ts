@@ -25,18 +25,25 @@ export interface Messages {
  * not have, tools without what a tool has, attributes that are no list where one must be
  */
 export function toMessages(spans: readonly Span[]): Messages[] {
+  return readCalls(spans, spans).map(toEntry)
+}
+
+/** The model calls among `spans`, with the calls of tools below them in `all`. */
+export function readCalls(spans: readonly Span[], all: readonly Span[]): RecordedCall[] {
   const children = new Map<string, Span[]>()
-  for (const span of spans) {
+  for (const span of all) {
     if (span.parentId === null) continue
     const siblings = children.get(span.parentId)
     if (siblings === undefined) children.set(span.parentId, [span])
     else siblings.push(span)
   }
-  const calls = spans.map((span) => readCall(span, children.get(span.spanId) ?? []))
-  return calls.filter((call) => call !== undefined).map(toEntry)
+  return spans
+    .map((span) => readCall(span, children.get(span.spanId) ?? []))
+    .filter((call) => call !== undefined)
 }
 
-interface RecordedCall {
+/** A model call as its attributes tell, dots unfolded. */
+export interface RecordedCall {
   prompt: readonly Grouped[]
   completion: readonly Grouped[]
   request: Readonly<Record<string, unknown>>
@@ -87,14 +94,20 @@ function toEntry({ prompt, completion, request, tools }: RecordedCall): Messages
   return { messages, tools: functions?.map(toToolParam) ?? null }
 }
 
-function toPromptMessage(recorded: unknown): ChatMessage {
+/** A message of a prompt as Python's adapter gives it. */
+export function toPromptMessage(recorded: unknown): ChatMessage {
   const message = dict(recorded, 'a message')
   const role = need(message, 'role')
   if (role !== 'assistant' || !Object.hasOwn(message, 'tool_calls')) {
     const { content = '', tool_call_id: id } = message
     return toMessageParam(role, content, id)
   }
-  const calls = listOf(message['tool_calls'], 'tool_calls').map((recordedCall): ToolCallParam => {
+  return { role, content: null, tool_calls: toToolCalls(message['tool_calls']) }
+}
+
+/** What a message tells of the tools that it calls. */
+export function toToolCalls(recorded: unknown): ToolCallParam[] {
+  return listOf(recorded, 'tool_calls').map((recordedCall): ToolCallParam => {
     const call = dict(recordedCall, 'a tool call')
     const id = need(call, 'id')
     return {
@@ -103,10 +116,10 @@ function toPromptMessage(recorded: unknown): ChatMessage {
       function: { name: need(call, 'name'), arguments: need(call, 'arguments') },
     }
   })
-  return { role, content: null, tool_calls: calls }
 }
 
-function toToolCall(tool: Readonly<Record<string, unknown>>): ToolCallParam {
+/** The call of a tool that a span below a model call stands for. */
+export function toToolCall(tool: Readonly<Record<string, unknown>>): ToolCallParam {
   const call = dict(need(tool, 'call'), 'a tool call')
   return {
     id: need(call, 'id'),
@@ -124,12 +137,12 @@ function toToolParam(recorded: unknown): ToolParam {
     function: {
       name,
       description,
-      parameters: typeof parameters === 'string' ? parse(parameters) : parameters,
+      parameters: typeof parameters === 'string' ? parseParameters(parameters) : parameters,
     },
   }
 }
 
-function parse(json: string): unknown {
+export function parseParameters(json: string): unknown {
   try {
     return parsePythonJSON(json)
   } catch (cause) {
@@ -137,16 +150,16 @@ function parse(json: string): unknown {
   }
 }
 
-function dict(value: unknown, what: string): Readonly<Record<string, unknown>> {
+export function dict(value: unknown, what: string): Readonly<Record<string, unknown>> {
   return isDict(value) ? value : refuse(`${what} has no fields`)
 }
 
-function need(value: Readonly<Record<string, unknown>>, key: string): unknown {
+export function need(value: Readonly<Record<string, unknown>>, key: string): unknown {
   return Object.hasOwn(value, key) ? value[key] : refuse(`"${key}" is missing`)
 }
 
 /** An empty text has no items, and Python lets it pass. */
-function listOf(value: unknown, what: string): readonly unknown[] {
+export function listOf(value: unknown, what: string): readonly unknown[] {
   if (value === '') return []
   return isList(value) ? value : refuse(`"${what}" is no list`)
 }

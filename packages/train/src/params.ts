@@ -61,6 +61,7 @@ export interface ChatMessage {
   role: string
   content: unknown
   tool_call_id?: string
+  name?: string
   tool_calls?: ToolCallParam[]
 }
 

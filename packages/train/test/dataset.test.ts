@@ -3,16 +3,9 @@ import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, 
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { fileURLToPath } from 'node:url'
-import { AglError } from '@agl/core'
 import { type DatasetFormat, exportDataset, type ExportOptions, type ExportProgress } from '@agl/train'
 import { describe, expect, it } from 'vitest'
-import { addRollout, folder, memoryStore, readLines } from './support.ts'
-
-async function refusal(promise: Promise<unknown>): Promise<AglError> {
-  const error = await promise.catch((thrown: unknown) => thrown)
-  if (AglError.is(error)) return error
-  throw new Error('it was not refused', { cause: error })
-}
+import { addRollout, folder, memoryStore, readLines, refusal } from './support.ts'
 
 describe('exportDataset', () => {
   it("writes triplets with Python's names and the ids of their rollout", async () => {
@@ -21,7 +14,7 @@ describe('exportDataset', () => {
     await addRollout(store, 'ro-b')
     const out = join(folder(), 'train.jsonl')
     const result = await exportDataset(store, { format: 'triplets', out })
-    expect(result).toEqual({ rollouts: 2, total: 2, lines: 2, failed: 0, unfinished: 0 })
+    expect(result).toEqual({ rollouts: 2, total: 2, lines: 2, failed: 0, rejected: 0, unfinished: 0 })
     expect(readLines(out)).toEqual(
       ['ro-a', 'ro-b'].map((rolloutId) => ({
         rollout_id: rolloutId,
@@ -107,7 +100,7 @@ describe('exportDataset', () => {
     const onProgress = (progress: ExportProgress): void => void told.push(progress)
     const out = join(folder(), 'train.jsonl')
     await exportDataset(store, { format: 'triplets', out, onProgress })
-    expect(told.at(-1)).toEqual({ rollouts: 1, total: 1, lines: 1, failed: 0, unfinished: 0 })
+    expect(told.at(-1)).toEqual({ rollouts: 1, total: 1, lines: 1, failed: 0, rejected: 0, unfinished: 0 })
   })
 
   it('leaves out a rollout that the adapter refuses, and says so', async () => {
@@ -122,6 +115,34 @@ describe('exportDataset', () => {
     expect(result).toMatchObject({ rollouts: 3, lines: 2, failed: 1 })
     expect(failures).toEqual([['ro-b', expect.objectContaining({ code: 'value_invalid' })]])
     expect(readLines(out).map((line) => line['rollout_id'])).toEqual(['ro-a', 'ro-c'])
+  })
+
+  it('takes only rollouts whose final reward is good enough', async () => {
+    const store = await memoryStore()
+    await addRollout(store, 'ro-half')
+    await addRollout(store, 'ro-good', { reward: true })
+    await addRollout(store, 'ro-text', { reward: '1e0' })
+    await addRollout(store, 'ro-nan', { reward: 'nan' })
+    await addRollout(store, 'ro-odd', { reward: null, attributes: { 'agentlightning.reward.0.name': 'x' } })
+    await addRollout(store, 'ro-none', { reward: null })
+    const place = folder()
+    const take = async (format: DatasetFormat, minReward: number): Promise<unknown> => {
+      const out = join(place, `${format}-${minReward}.jsonl`)
+      const result = await exportDataset(store, { format, out, minReward })
+      return { ...result, ids: readLines(out).map((line) => line['rollout_id']) }
+    }
+    const good = { rollouts: 6, total: 6, failed: 1, rejected: 3, unfinished: 0 }
+    expect(await take('triplets', 0.75)).toEqual({ ...good, lines: 2, ids: ['ro-good', 'ro-text'] })
+    expect(await take('spans', 0.75)).toMatchObject({ rejected: 3, lines: 4 })
+    expect(await take('triplets', 0.5)).toMatchObject({
+      rejected: 2,
+      ids: ['ro-half', 'ro-good', 'ro-text'],
+    })
+    const out = join(place, 'triplets-0.75.jsonl')
+    const error = await refusal(exportDataset(store, { format: 'triplets', out, minReward: 0.5 }))
+    expect(error.message).toContain('cancelled with a reward of at least 0.75;')
+    const wrong = refusal(exportDataset(store, { format: 'triplets', minReward: Number.NaN }))
+    expect((await wrong).code).toBe('usage')
   })
 
   it('refuses a format that it does not have', async () => {

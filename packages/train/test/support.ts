@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Attributes, Span } from '@agl/core'
+import { AglError, type Attributes, type Span } from '@agl/core'
 import { openStore, type Store } from '@agl/store'
 import { onTestFinished } from 'vitest'
 
@@ -55,9 +55,13 @@ export async function memoryStore(): Promise<Store> {
 export async function addRollout(
   store: Store,
   rolloutId: string,
-  options: { status?: 'succeeded' | 'failed' | 'running'; attributes?: Attributes } = {},
+  options: {
+    status?: 'succeeded' | 'failed' | 'running'
+    attributes?: Attributes
+    reward?: number | boolean | string | null
+  } = {},
 ): Promise<void> {
-  const { status = 'succeeded', attributes = {} } = options
+  const { status = 'succeeded', attributes = {}, reward = 0.5 } = options
   const attemptId = `at-${rolloutId}`
   await store.startRollout({ rolloutId, attemptId })
   await store.addSpans([
@@ -70,7 +74,14 @@ export async function addRollout(
       startTime: 1,
       endTime: 2,
     }),
-    span({ rolloutId, attemptId, spanId: 'reward', attributes: REWARD, startTime: 3, endTime: 3 }),
+    span({
+      rolloutId,
+      attemptId,
+      spanId: 'reward',
+      attributes: reward === null ? {} : { ...REWARD, 'agentlightning.reward.0.value': reward },
+      startTime: 3,
+      endTime: 3,
+    }),
   ])
   if (status !== 'running') await store.updateAttempt(rolloutId, attemptId, { status })
 }
@@ -89,4 +100,11 @@ export function readLines(file: string): Record<string, unknown>[] {
     .split('\n')
     .slice(0, -1)
     .map((line) => JSON.parse(line))
+}
+
+/** What `promise` was refused with. */
+export async function refusal(promise: Promise<unknown>): Promise<AglError> {
+  const error = await promise.catch((thrown: unknown) => thrown)
+  if (AglError.is(error)) return error
+  throw new Error('it was not refused', { cause: error })
 }

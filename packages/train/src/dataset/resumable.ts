@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
-import { type FileHandle, open, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { type FileHandle, open, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises'
 import { AglError } from '@agl/core'
+import { notOurs, notWritable, sizeOf, stopped } from './files.ts'
 
 /** Where lines go. What was added since the last `commit` may be lost. */
 export interface Lines {
@@ -11,6 +12,7 @@ export interface Lines {
 
 /** As much as is gathered before it is written. */
 const CHUNK = 1024 * 1024
+const GO_ON = 'export to it again to go on from there'
 
 /** Gathers lines and hands them to `write` in larger pieces. */
 export class Gathered {
@@ -61,7 +63,9 @@ export class ResumableFile<State> implements Lines {
     this.state = state
     this.#gathered = new Gathered(async (text) => {
       const data = Buffer.from(text)
-      await file.appendFile(data).catch((error: unknown) => stopped(path, error))
+      await file.appendFile(data).catch((error: unknown) => {
+        throw stopped(path, error, GO_ON)
+      })
       this.#bytes += data.length
     })
   }
@@ -76,20 +80,11 @@ export class ResumableFile<State> implements Lines {
     check: (saved: unknown) => State | Promise<State>,
   ): Promise<ResumableFile<State>> {
     const progress = progressOf(path)
-    const there = existsSync(path) ? await stat(path) : undefined
-    if (there?.isFile() === false) {
-      throw new AglError('usage', `${path} is no file; choose another, or leave it out for standard output.`)
-    }
-    const size = there?.size ?? 0
+    const size = await sizeOf(path)
     let saved: Saved<State> = { bytes: 0, state: fresh }
     const found = existsSync(progress) ? readSaved(await readFile(progress, 'utf8')) : undefined
-    if (found === undefined && size > 0) {
-      throw new AglError(
-        'usage',
-        `${path} is there already and was not begun by an export; choose another file, or remove it.`,
-      )
-    }
-    if (found !== undefined && there !== undefined) {
+    if (found === undefined && size !== undefined && size > 0) throw notOurs(path)
+    if (found !== undefined && size !== undefined) {
       if (size < found.bytes) {
         throw new AglError(
           'usage',
@@ -104,8 +99,7 @@ export class ResumableFile<State> implements Lines {
       await save(progress, saved)
       return new ResumableFile(path, await open(path, 'a'), saved)
     } catch (cause) {
-      const message = `${path} cannot be written (${reason(cause)}); choose another file.`
-      throw new AglError('usage', message, { cause })
+      throw notWritable(path, cause)
     }
   }
 
@@ -119,7 +113,7 @@ export class ResumableFile<State> implements Lines {
       await this.#file.datasync()
       await save(progressOf(this.#path), { bytes: this.#bytes, state: this.state })
     } catch (error) {
-      stopped(this.#path, error)
+      throw stopped(this.#path, error, GO_ON)
     }
   }
 
@@ -130,15 +124,6 @@ export class ResumableFile<State> implements Lines {
 
 function progressOf(path: string): string {
   return `${path}.progress`
-}
-
-function reason(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
-}
-
-function stopped(path: string, cause: unknown): never {
-  const message = `${path} cannot be written any more (${reason(cause)}); export to it again to go on from there.`
-  throw new AglError('sink_failed', message, { cause })
 }
 
 /** In one step, so that it is never half written. */
