@@ -5,7 +5,7 @@ const State = Annotation.Root({
   topic: Annotation<string>,
   draft: Annotation<string>,
   verdict: Annotation<string>,
-  rounds: Annotation<number>,
+  rounds: Annotation<number | undefined>,
 })
 
 /** A writer and a critic, who sends a draft back once. */

@@ -39,3 +39,17 @@ it('the LangChain example records its chain, its agent and its graph as trees, w
     ]),
   )
 })
+
+it('the LangChain example with a handler records the model that it is given to, with its tags', () => {
+  const output = execFileSync(process.execPath, ['--conditions=@agl/source', 'handler.ts'], {
+    cwd: join(root, 'examples/langchain'),
+    encoding: 'utf8',
+  })
+  expect(output.split('\n')).toEqual([
+    'Explain: artificial intelligence Machines that learn.',
+    '  openai.chat.completion ',
+    '  chat_model.llm langchain-demo',
+    '  explain.session ',
+    '',
+  ])
+})

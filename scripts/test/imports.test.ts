@@ -163,9 +163,10 @@ describe('@agl/core', () => {
   })
 })
 
-// The design asks for 600; four APIs, each whole and streamed, take more.
+// The design asks for 600; four APIs, each whole and streamed, take more, and so do LangChain's runs, streams and graphs.
 it.each([
   ['openai', 1100],
+  ['langchain', 1000],
   ['vllm', 600],
 ])("%s's main entry has at most %i lines of code", (name, most) => {
   const loaded = [...closure(join(root, 'packages', name, 'src/index.ts'))]

@@ -73,7 +73,8 @@ describe('a handler that is passed as callbacks', () => {
       scripted(h, ['a']).invoke('Hi', { callbacks: [handler, handler, other] }),
     )
     expect(below(spans)).toHaveLength(1)
-    expect(below(spans).map((span) => tagsOf(span).toSorted())).toEqual([['all', 'mine', 'other']])
+    expect(new Set(below(spans).flatMap((span) => tagsOf(span)))).toEqual(new Set(['all', 'mine', 'other']))
+    expect(below(spans).flatMap((span) => tagsOf(span))).toHaveLength(3)
   })
 
   it('keeps runs side by side apart', async () => {
@@ -81,7 +82,7 @@ describe('a handler that is passed as callbacks', () => {
     await using _ = await start({ log: 'error' })
     const handler = langchainHandler()
     const chain = ChatPromptTemplate.fromTemplate('Say {n}')
-      .pipe(scripted(h, (messages) => String(messages[0]?.content), { delay: 5 }))
+      .pipe(scripted(h, (messages) => messages[0]?.text ?? '', { delay: 5 }))
       .pipe(new StringOutputParser())
     const outcomes = await Promise.all(
       Array.from({ length: 20 }, (__, n) =>

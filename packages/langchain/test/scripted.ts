@@ -108,7 +108,7 @@ export function scriptedText(h: Hosts, lines: readonly string[]): LLM {
   return new ScriptedText({})
 }
 
-export function pause(ms: number, signal?: AbortSignal): Promise<void> {
+function pause(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, ms)
     signal?.addEventListener('abort', () => {

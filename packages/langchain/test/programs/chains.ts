@@ -2,7 +2,7 @@ import type { Program } from './types.ts'
 import { scripted, scriptedText } from '../scripted.ts'
 
 const capitals = (h: Parameters<typeof scripted>[0]) =>
-  scripted(h, (messages) => `The capital of ${String(messages.at(-1)?.content).split(' ').at(-1)}.`)
+  scripted(h, (messages) => `The capital of ${messages.at(-1)?.text.split(' ').at(-1)}.`)
 
 /** Prompts, models, parsers and the ways to put them together. */
 export const chains: readonly Program[] = [
