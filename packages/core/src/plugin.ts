@@ -32,6 +32,7 @@ interface Entry {
 /** The plugins of one `start`, in the order in which they were installed. */
 export class Plugins {
   readonly #entries = new Map<string, Entry>()
+  readonly #ensured = new Set<string>()
   readonly #runtime: Runtime
   readonly #finder: HostFinder
   readonly #strict: boolean
@@ -44,6 +45,11 @@ export class Plugins {
 
   /** Installs `plugins` and what they require. An explicit plugin wins over one that another merely requires. */
   async install(plugins: readonly Plugin[]): Promise<void> {
+    for (const { name } of plugins) {
+      if (!this.#ensured.delete(name)) continue
+      await this.stop(name)
+      this.#entries.delete(name)
+    }
     for (const plugin of orderOf(plugins, new Set(this.#entries.keys()))) {
       const entry: Entry = {
         plugin,
@@ -58,9 +64,12 @@ export class Plugins {
     }
   }
 
-  /** Installs `plugin` unless one of its name is there. */
+  /** Installs `plugin` unless one of its name is there, and until one is that was asked for by the program. */
   async ensure(plugin: Plugin): Promise<void> {
-    if (!this.#entries.has(plugin.name)) await this.install([plugin])
+    if (this.#entries.has(plugin.name)) return
+    const installing = this.install([plugin])
+    this.#ensured.add(plugin.name)
+    await installing
   }
 
   async stop(name: string): Promise<void> {
