@@ -209,10 +209,16 @@ export class LocalStore implements Store {
       const { transport } = this
       async function* texts(): AsyncGenerator<readonly string[]> {
         const pace = new Pace()
+        let coming: Promise<readonly string[]> | undefined
         for (const step of steps(ids)) {
-          yield await transport.call('readSpans', step)
+          const read = transport.call('readSpans', step)
+          // Whoever stops reading does not wait for it.
+          read.catch(() => undefined)
+          if (coming !== undefined) yield await coming
+          coming = read
           await pace.rest()
         }
+        if (coming !== undefined) yield await coming
       }
       return { ...page(selection), total, texts: texts() }
     })

@@ -10,18 +10,27 @@ const inflate = promisify(gunzip)
  *
  * @throws HttpError 413 as soon as there are more than `maxBytes`; the rest is not read. Error where the client goes.
  */
-export async function readBytes(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
-  if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLarge(maxBytes)
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of request.iterator({ destroyOnReturn: false })) {
-    if (!Buffer.isBuffer(chunk)) continue
-    size += chunk.length
-    if (size > maxBytes) throw tooLarge(maxBytes)
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks, size)
+export function readBytes(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    if (Number(request.headers['content-length'] ?? 0) > maxBytes) return reject(tooLarge(maxBytes))
+    const chunks: Buffer[] = []
+    let size = 0
+    request.on('data', (chunk: Buffer) => {
+      size += chunk.length
+      if (size <= maxBytes) return void chunks.push(chunk)
+      request.removeAllListeners('data')
+      request.pause()
+      reject(tooLarge(maxBytes))
+    })
+    request.once('end', () =>
+      resolve(chunks.length === 1 ? (chunks[0] ?? NOTHING) : Buffer.concat(chunks, size)),
+    )
+    request.once('error', reject)
+    request.once('close', () => reject(new Error('The client is gone.')))
+  })
 }
+
+const NOTHING = Buffer.alloc(0)
 
 /**
  * The JSON of a request; undefined where there is none.

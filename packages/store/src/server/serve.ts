@@ -65,7 +65,7 @@ export async function serve(store: Store, options: ServeOptions = {}): Promise<S
       waiting.add(controller)
       response.once('close', () => {
         waiting.delete(controller)
-        controller.abort()
+        if (!response.writableFinished) controller.abort()
       })
       void answer(request, response, controller.signal)
     },
@@ -148,22 +148,30 @@ export async function serve(store: Store, options: ServeOptions = {}): Promise<S
   }
 }
 
+/** Routes by the number of their segments. */
+const byLength = new Map<number, Route[]>()
+for (const route of routes)
+  byLength.set(route.path.length, [...(byLength.get(route.path.length) ?? []), route])
+
+/** @throws HttpError 404, 405 */
 function find(method: string | undefined, pathname: string): { route: Route | undefined; ids: string[] } {
   if (NOT_IMPLEMENTED.includes(pathname) && method === 'POST') return { route: undefined, ids: [] }
   const path = pathname.startsWith(PREFIX) ? pathname.slice(PREFIX.length).replace(/(.)\/$/, '$1') : ''
   const segments = path.split('/')
-  const fitting = routes.filter(
-    ({ path }) =>
-      path.length === segments.length &&
-      path.every((part, i) => (part === ':' ? segments[i] !== '' : part === segments[i])),
-  )
-  if (fitting.length === 0) throw new HttpError(404, 'Not Found')
-  const route = fitting.find((candidate) => candidate.method === method)
-  if (route === undefined) {
-    const allow = [...new Set(fitting.map((candidate) => candidate.method))].join(', ')
-    throw new HttpError(405, 'Method Not Allowed', { allow })
+  const methods = new Set<string>()
+  for (const route of byLength.get(segments.length) ?? []) {
+    if (!fits(route, segments)) continue
+    if (route.method === method) {
+      return { route, ids: segments.filter((_, i) => route.path[i] === ':').map(decode) }
+    }
+    methods.add(route.method)
   }
-  return { route, ids: segments.filter((_, i) => route.path[i] === ':').map(decode) }
+  if (methods.size === 0) throw new HttpError(404, 'Not Found')
+  throw new HttpError(405, 'Method Not Allowed', { allow: [...methods].join(', ') })
+}
+
+function fits({ path }: Route, segments: readonly string[]): boolean {
+  return path.every((part, i) => (part === ':' ? segments[i] !== '' : part === segments[i]))
 }
 
 function decode(segment: string): string {
