@@ -10,7 +10,10 @@ export const DEFAULT_STORE = 'sqlite:.agl/agl.db'
 export async function openStore(url: string, folders: readonly string[]): Promise<Store> {
   const { openStore: open } = await load('@agl/store', folders)
   if (url.startsWith('sqlite:.agl/')) makeFolder('.agl')
-  return open(url)
+  const store = await open(url)
+  // A server is only asked when it is needed, and what runs should not find out at its end that nobody is there.
+  if (/^https?:/.test(url)) await store.statistics()
+  return store
 }
 
 function makeFolder(folder: string): void {

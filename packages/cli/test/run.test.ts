@@ -372,7 +372,8 @@ describe('agl run refuses', () => {
   it.each([
     ['sqlite:/dev/null/agl.db', 1, 'choose'],
     ['sqlite:app.mjs', 1, 'not a SQLite database'],
-    ['postgres://localhost/agl', 2, 'cannot open'],
+    ['mysql://localhost/agl', 2, 'cannot open'],
+    ['http://127.0.0.1:1', 1, 'cannot be reached'],
     ['agl.db', 2, 'sqlite:agl.db'],
   ])('the store %s before the program runs', async (store, code, sentence) => {
     const app = new App()
