@@ -29,7 +29,7 @@ export interface EncodedTraces {
  * Spans as the body of a request to an OTLP endpoint, such as `/v1/traces` of an Agent Lightning store.
  *
  * Rollout and attempt ids become attributes of the resource, the sequence id one of the span. Never throws for a
- * span: those that cannot be written (ids that are no hex, values of no legal type, times outside 1970 to 2554) are
+ * span or what is none: those that cannot be written (ids that are no hex, values of no legal type, times outside 1970 to 2554) are
  * left out and listed.
  */
 export function encodeTraces(spans: readonly Span[], options: EncodeOptions = {}): EncodedTraces {

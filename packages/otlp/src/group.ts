@@ -1,5 +1,7 @@
 import type { Attributes, Span } from '@agl/core'
 import { ATTEMPT_ID, ROLLOUT_ID } from '@agl/core/semconv'
+import { refusal, type RefusedSpan } from './refused.ts'
+import { weightOf } from './values.ts'
 
 /** The instrumentation scope of what is written here, by which the reader knows that the ids at the end of the lists are not the record's own. */
 export const SCOPE_NAME = '@agl/otlp'
@@ -10,13 +12,15 @@ export interface Group {
   /** Added at the end of the resource's attributes, where Agent Lightning's stores look for them. */
   ids: Attributes
   spans: Span[]
+  /** Of the spans in protobuf, roughly. */
+  bytes: number
 }
 
 /**
  * Groups spans. The order within a rollout stays, since that is the order in which a store numbers them: so a group
- * ends where its rollout goes on with another attempt or resource.
+ * ends where its rollout goes on with another attempt or resource. What cannot be read at all is refused.
  */
-export function groupSpans(spans: readonly Span[]): readonly Group[] {
+export function groupSpans(spans: readonly Span[], refused: RefusedSpan[]): readonly Group[] {
   const groups: Group[] = []
   /** The group that a rollout's next span may join. */
   const open = new Map<string, Group>()
@@ -25,14 +29,20 @@ export function groupSpans(spans: readonly Span[]): readonly Group[] {
   const isSame = (one: Span['resource'], other: Span['resource']): boolean =>
     one === other || textOf(one, texts) === textOf(other, texts)
   for (const span of spans) {
-    const { rolloutId, attemptId, resource } = span
-    let group = open.get(rolloutId)
-    if (group === undefined || group.ids[ATTEMPT_ID] !== attemptId || !isSame(group.resource, resource)) {
-      group = { resource, ids: { [ROLLOUT_ID]: rolloutId, [ATTEMPT_ID]: attemptId }, spans: [] }
-      open.set(rolloutId, group)
-      groups.push(group)
+    try {
+      const { rolloutId, attemptId, resource } = span
+      const bytes = weightOf(span)
+      let group = open.get(rolloutId)
+      if (group === undefined || group.ids[ATTEMPT_ID] !== attemptId || !isSame(group.resource, resource)) {
+        group = { resource, ids: { [ROLLOUT_ID]: rolloutId, [ATTEMPT_ID]: attemptId }, spans: [], bytes: 0 }
+        open.set(rolloutId, group)
+        groups.push(group)
+      }
+      group.spans.push(span)
+      group.bytes += bytes
+    } catch (error) {
+      refused.push(refusal(span, error))
     }
-    group.spans.push(span)
   }
   return groups
 }

@@ -1,7 +1,7 @@
 import type { Attributes, AttributeValue, Span } from '@agl/core'
 import { SPAN_SEQUENCE_ID } from '@agl/core/semconv'
 import { groupSpans, SCOPE_NAME, type Group } from './group.ts'
-import { reasonOf, type RefusedSpan } from './refused.ts'
+import { refusal, type RefusedSpan } from './refused.ts'
 import { STATUS_CODES } from './schema.ts'
 import { toNanos } from './time.ts'
 import {
@@ -19,14 +19,13 @@ import {
 /** Writes an `ExportTraceServiceRequest` as OTLP has JSON: ids in hex, 64-bit integers as text. */
 export function encodeJSON(spans: readonly Span[], sequenceIds: boolean, refused: RefusedSpan[]): string {
   const groups: string[] = []
-  for (const group of groupSpans(spans)) {
+  for (const group of groupSpans(spans, refused)) {
     const count = refused.length
     try {
       groups.push(groupText(group, sequenceIds, refused))
     } catch (error) {
       refused.length = count
-      const reason = reasonOf(error)
-      for (const { spanId } of group.spans) refused.push({ spanId, reason })
+      for (const span of group.spans) refused.push(refusal(span, error))
     }
   }
   return `{"resourceSpans":[${groups.join(',')}]}`
@@ -39,11 +38,11 @@ function groupText({ resource, ids, spans }: Group, sequenceIds: boolean, refuse
     try {
       texts.push(spanText(span, sequenceIds))
     } catch (error) {
-      refused.push({ spanId: span.spanId, reason: reasonOf(error) })
+      refused.push(refusal(span, error))
     }
   }
   const scope = JSON.stringify({ name: SCOPE_NAME })
-  const schema = JSON.stringify(resource.schemaUrl)
+  const schema = text(resource.schemaUrl)
   return `{"resource":{"attributes":[${attributes.join(',')}]},"scopeSpans":[{"scope":${scope},"spans":[${texts.join(',')}]}],"schemaUrl":${schema}}`
 }
 
@@ -60,7 +59,8 @@ function spanText(span: Span, sequenceIds: boolean): string {
     ({ context, attributes: own }) =>
       `{"traceId":${id(context.traceId, 16)},"spanId":${id(context.spanId, 8)},"traceState":${text(traceStateText(context))},"attributes":[${attributeTexts(own ?? {}).join(',')}],"flags":${remoteFlags(context)}}`,
   )
-  const status = span.status.description === null ? { code } : { message: span.status.description, code }
+  const { description } = span.status
+  const message = description === null ? '' : `"message":${text(description)},`
   return [
     `{"traceId":${id(span.traceId, 16)}`,
     `"spanId":${id(span.spanId, 8)}`,
@@ -73,7 +73,7 @@ function spanText(span: Span, sequenceIds: boolean): string {
     `"attributes":[${attributes.join(',')}]`,
     `"events":[${events.join(',')}]`,
     `"links":[${links.join(',')}]`,
-    `"status":${JSON.stringify(status)}`,
+    `"status":{${message}"code":${code}}`,
     `"flags":${flagsOf(span)}}`,
   ].join(',')
 }

@@ -36,13 +36,14 @@ const MOST_ANSWER = 64 * 1024
 const MOST_TEXT = 200
 
 const compressors = { gzip: promisify(gzip), deflate: promisify(deflate) }
+export const COMPRESSIONS: readonly Compression[] = ['none', 'gzip', 'deflate']
 
 /** Sends one request. Never rejects, and nothing of what it says holds a header's value. */
 export async function post(body: Uint8Array, contentType: string, options: PostOptions): Promise<Outcome> {
   const { compression, timeout, closed } = options
   let given: HeaderValues = {}
   try {
-    given = typeof options.headers === 'function' ? await options.headers() : options.headers
+    given = await headersFrom(options.headers)
     const headers = {
       'user-agent': 'agl-otlp',
       ...lowerCased(given),
@@ -124,6 +125,23 @@ function failureText(error: unknown, timeout: number): string {
   return cause instanceof Error ? cause.message : error.message
 }
 
+/** What a program's own function throws may hold the key that it asked for: nothing of it is said but its class. */
+async function headersFrom(option: HeadersOption): Promise<HeaderValues> {
+  if (typeof option !== 'function') return option
+  try {
+    const given: unknown = await option()
+    if (isHeaders(given)) return given
+    throw new TypeError('no headers')
+  } catch (error) {
+    const kind = error instanceof Error ? error.constructor.name : typeof error
+    throw new Error(`the function for "headers" fails (${kind})`)
+  }
+}
+
+function isHeaders(value: unknown): value is HeaderValues {
+  return typeof value === 'object' && value !== null
+}
+
 function lowerCased(headers: HeaderValues): Record<string, string> {
   return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]))
 }
@@ -132,6 +150,7 @@ function lowerCased(headers: HeaderValues): Record<string, string> {
 export function checkHeaders(headers: HeaderValues): void {
   for (const [name, value] of Object.entries(headers)) {
     try {
+      if (typeof value !== 'string') throw new TypeError('no text')
       new Headers([[name, value]])
     } catch {
       throw new AglError(
@@ -145,7 +164,7 @@ export function checkHeaders(headers: HeaderValues): void {
 /** A server may repeat a key in what it answers. */
 function withoutSecrets(text: string, headers: HeaderValues): string {
   let clean = text
-  const secrets = Object.values(headers).flatMap((value) => [value, ...String(value).split(/\s+/)])
+  const secrets = Object.values(headers).flatMap((value) => [String(value), ...String(value).split(/\s+/)])
   for (const secret of secrets) if (secret.length > 3) clean = clean.replaceAll(secret, '…')
   return clean
 }

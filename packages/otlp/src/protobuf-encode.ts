@@ -1,7 +1,7 @@
 import type { Attributes, AttributeValue, Span, SpanEvent, SpanLink, SpanStatus } from '@agl/core'
 import { SPAN_SEQUENCE_ID } from '@agl/core/semconv'
 import { groupSpans, SCOPE_NAME, type Group } from './group.ts'
-import { reasonOf, type RefusedSpan } from './refused.ts'
+import { refusal, type RefusedSpan } from './refused.ts'
 import {
   ANY_VALUE,
   EVENT,
@@ -28,7 +28,6 @@ import {
   listKind,
   remoteFlags,
   traceStateText,
-  weightOf,
 } from './values.ts'
 import { byteLength, varintSize, Writer } from './writer.ts'
 
@@ -38,9 +37,10 @@ export function encodeProtobuf(
   sequenceIds: boolean,
   refused: RefusedSpan[],
 ): Uint8Array {
+  const groups = groupSpans(spans, refused)
   // Growing means copying all that is there.
-  const writer = new Writer(spans.reduce((bytes, span) => bytes + weightOf(span), 1024))
-  for (const group of groupSpans(spans)) {
+  const writer = new Writer(groups.reduce((sum, { bytes }) => sum + bytes, 1024))
+  for (const group of groups) {
     const start = writer.pos
     const count = refused.length
     try {
@@ -49,8 +49,7 @@ export function encodeProtobuf(
       // Something that they share.
       writer.pos = start
       refused.length = count
-      const reason = reasonOf(error)
-      for (const { spanId } of group.spans) refused.push({ spanId, reason })
+      for (const span of group.spans) refused.push(refusal(span, error))
     }
   }
   return writer.finish()
@@ -73,7 +72,7 @@ function writeGroup(writer: Writer, group: Group, sequenceIds: boolean, refused:
       writeSpan(writer, span, sequenceIds)
     } catch (error) {
       writer.pos = start
-      refused.push({ spanId: span.spanId, reason: reasonOf(error) })
+      refused.push(refusal(span, error))
     }
   }
   writer.close(scopeSpans)

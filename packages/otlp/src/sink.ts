@@ -1,6 +1,7 @@
 import { AglError, type Attributes, type Sink, type Span } from '@agl/core'
 import { encodeTraces, type Protocol } from './encode.ts'
 import { checkHeaders, post, type Compression, type HeadersOption, type PostOptions } from './post.ts'
+import { checkOptions, endpoint } from './options.ts'
 import { reasonOf } from './refused.ts'
 import { weightOf } from './values.ts'
 import type { Vocabulary } from './vocabulary/index.ts'
@@ -16,10 +17,10 @@ export interface OtlpSinkOptions {
   compression?: Compression
   /**
    * In whose names spans are sent: those of an Agent Lightning store, which are the record's own, or of a backend.
-   * Or what to send of a span; `undefined` sends nothing of it.
+   * Or what to send of a span; `undefined` and `null` send nothing of it.
    * @default 'agentlightning'
    */
-  vocabulary?: Vocabulary | ((span: Span) => Span | undefined)
+  vocabulary?: Vocabulary | ((span: Span) => Span | null | undefined)
   /** Attributes that are added to each span's resource. */
   resource?: Attributes
   /** Milliseconds that a request may take. @default 10000 */
@@ -33,13 +34,17 @@ export interface OtlpSinkOptions {
 /** Refusals that one batch may meet while it is taken apart to find what is wrong in it, and before the first success. */
 const MOST_REFUSALS = 64
 const MOST_AT_FIRST = 16
+/** Of a timer: a longer one ends at once. */
+const LONGEST_TIMEOUT = 2 ** 31 - 1
 
-type Translate = (span: Span) => Span | undefined
+type Translate = (span: Span) => Span | null | undefined
 
 /** One span of a batch, and what is sent of it. */
 interface Item {
   span: Span
   sent: Span
+  /** Bytes, roughly. */
+  size: number
 }
 
 /**
@@ -50,27 +55,40 @@ interface Item {
  * was acknowledged for, with the same ids. What a backend refuses for good is dropped and counted. Rollouts and
  * attempts are not begun there: an Agent Lightning store refuses spans of those it does not know.
  *
- * @throws AglError `config_invalid` for a url or headers that cannot be
+ * @throws AglError `config_invalid` for options that cannot be, `value_invalid` for headers
  */
 export function otlpSink(options: OtlpSinkOptions): Sink {
   const closing = new AbortController()
   const url = endpoint(options.url)
   const name = `otlp ${url.origin}${url.pathname}`
-  const { headers = {}, compression = 'none', vocabulary = 'agentlightning' } = options
+  const { headers = {}, protocol = 'protobuf', compression = 'none', vocabulary = 'agentlightning' } = options
+  const { timeout = 10_000, maxBytes = 4 * 1024 * 1024, resource = {} } = options
+  checkOptions({ protocol, compression, vocabulary, timeout, maxBytes, resource })
+  const added = { ...resource }
   if (typeof headers !== 'function') checkHeaders(headers)
   const said = new Set<string>()
   const delivery = new Delivery({
-    request: { url, headers, compression, timeout: options.timeout ?? 10_000, closed: closing.signal },
-    protocol: options.protocol ?? 'protobuf',
-    maxBytes: options.maxBytes ?? 4 * 1024 * 1024,
-    translator: async () => withResource(await translation(vocabulary), options.resource),
+    request: {
+      url,
+      headers,
+      compression,
+      timeout: Math.min(timeout, LONGEST_TIMEOUT),
+      closed: closing.signal,
+    },
+    protocol,
+    maxBytes,
+    translator: async () => withResource(await translation(vocabulary), added),
     isStore: vocabulary === 'agentlightning',
     warn(kind, message) {
       if (said.has(kind)) return
       said.add(kind)
       const text = `The sink "${name}" drops spans: ${message}.`
-      if (options.onWarning === undefined) console.error(`[agl:otlp] ${text}`)
-      else options.onWarning(text)
+      try {
+        if (options.onWarning === undefined) console.error(`[agl:otlp] ${text}`)
+        else options.onWarning(text)
+      } catch {
+        // The batch would be tried again for it.
+      }
     },
     fail: (message) => new AglError('sink_failed', `The sink "${name}" waits: ${message}.`),
   })
@@ -136,8 +154,9 @@ class Delivery {
     for (const span of spans) {
       try {
         const sent = translate(span)
-        if (sent === undefined) this.#settled.add(span)
-        else items.push({ span, sent })
+        if (sent === undefined || sent === null) this.#settled.add(span)
+        else if (typeof sent.resource === 'object') items.push({ span, sent, size: weightOf(sent) })
+        else throw new TypeError('what it gives is no span')
       } catch (error) {
         this.#drop([span])
         this.#parts.warn('vocabulary', `the vocabulary fails on one: ${reasonOf(error)}`)
@@ -149,10 +168,8 @@ class Delivery {
   async #deliver(items: readonly Item[]): Promise<void> {
     const { protocol, request, isStore, warn, fail } = this.#parts
     const spans = items.map(({ span }) => span)
-    const encoded = encodeTraces(
-      items.map(({ sent }) => sent),
-      { protocol },
-    )
+    const sent = items.map((item) => item.sent)
+    const encoded = encodeTraces(sent, { protocol })
     const unencodable = encoded.refused.length
     if (unencodable > 0) warn('unencodable', `one cannot be sent, as ${encoded.refused[0]?.reason}`)
     if (unencodable === items.length) return this.#drop(spans)
@@ -188,7 +205,7 @@ function* portions(items: readonly Item[], maxBytes: number): Generator<Item[]> 
   let portion: Item[] = []
   let bytes = 0
   for (const item of items) {
-    const size = weightOf(item.sent)
+    const { size } = item
     if (portion.length > 0 && bytes + size > maxBytes) {
       yield portion
       portion = []
@@ -208,12 +225,12 @@ async function translation(vocabulary: Vocabulary | Translate): Promise<Translat
   return vocabularies[vocabulary]
 }
 
-function withResource(translate: Translate, added: Attributes | undefined): Translate {
-  if (added === undefined) return translate
+function withResource(translate: Translate, added: Attributes): Translate {
+  if (Object.keys(added).length === 0) return translate
   const merged = new WeakMap<object, Span['resource']>()
   return (given) => {
     const span = translate(given)
-    if (span === undefined) return undefined
+    if (span === undefined || span === null) return span
     let resource = merged.get(span.resource)
     if (resource === undefined) {
       resource = { ...span.resource, attributes: { ...span.resource.attributes, ...added } }
@@ -221,22 +238,4 @@ function withResource(translate: Translate, added: Attributes | undefined): Tran
     }
     return { ...span, resource }
   }
-}
-
-function endpoint(text: string): URL {
-  const url = URL.parse(text)
-  if (url === null || !/^https?:$/.test(url.protocol)) {
-    throw new AglError(
-      'config_invalid',
-      'The "url" of otlpSink must be the http(s) address of an OTLP endpoint.',
-    )
-  }
-  if (url.username !== '' || url.password !== '') {
-    throw new AglError(
-      'config_invalid',
-      'The "url" of otlpSink must hold no password; put it into "headers".',
-    )
-  }
-  if (url.pathname === '/') url.pathname = '/v1/traces'
-  return url
 }

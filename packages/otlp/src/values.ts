@@ -1,6 +1,5 @@
 import type { Attributes, AttributeValue, Span, SpanContext } from '@agl/core'
 import { ATTEMPT_ID, REWARD, ROLLOUT_ID } from '@agl/core/semconv'
-import { Unencodable } from './refused.ts'
 import { FLAGS, KIND } from './schema.ts'
 
 /*
@@ -44,8 +43,14 @@ export function listKind(list: readonly unknown[], key: string): ListKind | unde
   return type === 'boolean' ? 'bools' : 'strings'
 }
 
-export function illegal(key: string): Unencodable {
-  return new Unencodable(
+/** Whether an attribute may hold `value`. */
+export function isLegal(value: unknown, key: string): boolean {
+  if (Array.isArray(value)) return listKind(value, key) !== undefined
+  return /^(string|number|boolean)$/.test(typeof value) || value instanceof Int32Array
+}
+
+export function illegal(key: string): TypeError {
+  return new TypeError(
     `its attribute "${key}" is neither a text, number or boolean nor a list of one of them`,
   )
 }

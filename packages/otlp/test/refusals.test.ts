@@ -1,9 +1,11 @@
 import { describe, expect, it } from 'vitest'
-import type { Attributes } from '@agl/core'
+import type { Attributes, Span } from '@agl/core'
 import { decodeTraces, encodeTraces, type Protocol } from '@agl/otlp'
 import { other, span } from './spans.ts'
 
 const protocols: readonly Protocol[] = ['protobuf', 'json']
+
+const ids = (spans: readonly Span[]): string[] => spans.map(({ spanId }) => spanId)
 
 /** What only a program without types can put there. */
 function untyped(json: string): Attributes {
@@ -49,6 +51,50 @@ describe.each(protocols)('encodeTraces in %s', (protocol) => {
     const { body, contentType, refused } = encodeTraces([broken, other(), broken], { protocol })
     expect(refused).toHaveLength(2)
     expect((await decodeTraces(body, { contentType })).spans).toHaveLength(1)
+  })
+
+  it('throws for no span, whatever it is, and takes the others', async () => {
+    const odd: unknown[] = [
+      null,
+      7,
+      {},
+      { ...span(), resource: undefined },
+      { ...span(), resource: { attributes: { a: 1n }, schemaUrl: '' } },
+      { ...span(), resource: { attributes: {}, schemaUrl: null } },
+      { ...span(), rolloutId: 1n },
+      { ...span(), attributes: null },
+      {
+        ...span(),
+        attributes: new Proxy(
+          {},
+          {
+            ownKeys: () => {
+              throw new Error('no')
+            },
+          },
+        ),
+      },
+      { ...span(), attributes: { a: 1n } },
+      { ...span(), status: { statusCode: 'OK', description: 7n } },
+      {
+        ...span(),
+        get spanId() {
+          throw new Error('no')
+        },
+      },
+      {
+        ...span(),
+        get rolloutId() {
+          throw Object.create(null)
+        },
+      },
+    ]
+    const good = [other(), other()]
+    const given = [good[0], ...odd, good[1]]
+    const { body, contentType, refused } = Reflect.apply(encodeTraces, undefined, [given, { protocol }])
+    expect(refused).toHaveLength(odd.length)
+    const { spans } = await decodeTraces(body, { contentType })
+    expect(ids(spans)).toEqual(ids(good))
   })
 
   it('makes texts of numbers that JSON has not, as the core does', async () => {

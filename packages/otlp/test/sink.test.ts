@@ -3,8 +3,9 @@ import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { inspect } from 'node:util'
 import { describe, expect, it, vi } from 'vitest'
-import { record, start, type Sink, type Span } from '@agl/core'
+import { record, start, type Attributes, type Sink, type Span } from '@agl/core'
 import { decodeTraces, otlpSink, tracesResponse, type OtlpSinkOptions } from '@agl/otlp'
 import { other, span } from './spans.ts'
 import { backend, serve, type Got } from './support.ts'
@@ -28,6 +29,15 @@ async function spansOf({ headers, body }: Got): Promise<Span[]> {
     contentEncoding: headers['content-encoding'],
   })
   return decoded.spans
+}
+
+/** What only a program without types can do. */
+function withVocabulary(url: string, vocabulary: (one: Span) => unknown, more: object): { sink: Sink } {
+  return Reflect.apply(sinkTo, undefined, [url, { ...more, vocabulary }])
+}
+
+function withHeaders(url: string, headers: () => unknown): { sink: Sink } {
+  return Reflect.apply(sinkTo, undefined, [url, { headers }])
 }
 
 const ids = (spans: readonly Span[]): string[] => spans.map(({ spanId }) => spanId)
@@ -282,11 +292,97 @@ describe('otlpSink', () => {
     ])
   })
 
+  it.each<[string, (one: Span) => unknown, number]>([
+    ['null, which is nothing', () => null, 0],
+    ['an object that is no span', () => ({}), 1],
+    ['a promise', async (one) => one, 1],
+    ['a span without a resource', (one) => ({ ...one, resource: undefined }), 1],
+    ['a resource that is no JSON', (one) => ({ ...one, resource: { attributes: { a: 1n } } }), 1],
+    ['a span without attributes', (one) => ({ ...one, attributes: undefined }), 1],
+  ])('goes on after a vocabulary gave %s', async (_, vocabulary, dropped) => {
+    for (const resource of [undefined, { team: 'a' }]) {
+      await using server = await backend()
+      const { sink } = withVocabulary(server.url, (one) => (one.name === 'odd' ? vocabulary(one) : one), {
+        resource,
+      })
+      const [good, also] = [other(), other()]
+      expect(await sink.write([good, other({}, { name: 'odd' }), also], [])).toEqual({ dropped })
+      expect(ids(server.spans)).toEqual(ids([good, also]))
+    }
+  })
+
+  it('goes on after somebody who was to be warned failed', async () => {
+    await using server = await backend()
+    const { sink } = sinkTo(server.url, {
+      onWarning: () => {
+        throw new Error('not now')
+      },
+    })
+    const good = other()
+    expect(await sink.write([span({ spanId: 'no-hex' }), good], [])).toEqual({ dropped: 1 })
+    expect(ids(server.spans)).toEqual(ids([good]))
+  })
+
+  it('keeps to the resource that it was given', async () => {
+    await using server = await backend()
+    const none = JSON.parse('{}')
+    const resource: Attributes = { team: 'a', ports: Int32Array.of(1), tags: ['x'], ...none }
+    const { sink } = sinkTo(server.url, { resource })
+    Object.assign(resource, { team: 1n })
+    expect(await sink.write(many(1), [])).toEqual({ dropped: 0 })
+    expect(server.spans[0]?.resource.attributes).toMatchObject({ team: 'a', ports: [1], tags: ['x'] })
+  })
+
+  it.each([
+    ['an unknown vocabulary', { vocabulary: 'openinfernce' }, /"vocabulary".*agentlightning.*openinference/],
+    ['a vocabulary that objects inherit', { vocabulary: 'constructor' }, /"vocabulary"/],
+    ['no vocabulary', { vocabulary: null }, /"vocabulary"/],
+    ['an unknown protocol', { protocol: 'grpc' }, /"protocol".*protobuf, json/],
+    ['an unknown compression', { compression: 'br' }, /"compression".*none, gzip, deflate/],
+    ['a resource with a BigInt', { resource: { build: 1n } }, /"build"/],
+    ['a resource with a date', { resource: { built: new Date() } }, /"built"/],
+    ['a resource with a mixed list', { resource: { tags: [1, 'a'] } }, /"tags"/],
+    ['a resource that is none', { resource: 'team' }, /"resource"/],
+    ['a time-out that is no time', { timeout: Number.NaN }, /"timeout"/],
+    ['a size that is none', { maxBytes: '4 MB' }, /"maxBytes"/],
+  ])('refuses %s', (_, options, message) => {
+    const attempt = (): unknown =>
+      Reflect.apply(otlpSink, undefined, [{ url: 'http://127.0.0.1/', ...options }])
+    expect(attempt).toThrow(message)
+    expect(attempt).toThrow(expect.objectContaining({ code: 'config_invalid' }))
+  })
+
+  it.each<[string, () => unknown]>([
+    [
+      'throws',
+      () => {
+        throw new RangeError(`the vault refuses ${KEY}`)
+      },
+    ],
+    ['rejects with a text', () => Promise.reject(KEY)],
+    [
+      'throws what has a name of its own',
+      () => {
+        throw Object.assign(new Error('x'), { name: KEY })
+      },
+    ],
+    ['gives nothing', () => null],
+    ['gives a header that is none', () => ({ 'x-key': null, 'x-other': `${KEY}\n` })],
+    ['gives a text', () => KEY],
+  ])('waits while the function for headers %s, and does not show what it said', async (_, headers) => {
+    await using server = await backend()
+    const { sink } = withHeaders(server.url, headers)
+    const outcome = await Promise.resolve(sink.write(many(1), [])).catch((error: unknown) => error)
+    expect(outcome).toMatchObject({ code: 'sink_failed', message: expect.stringContaining('header') })
+    expect(inspect(outcome)).not.toContain(KEY)
+    expect(server.got).toEqual([])
+  })
+
   it('refuses addresses and headers that cannot be, without showing what is secret in them', () => {
     const attempt = (options: OtlpSinkOptions) => () => otlpSink(options)
     expect(attempt({ url: 'nowhere' })).toThrow(/http\(s\) address/)
     expect(attempt({ url: 'grpc://127.0.0.1:4317' })).toThrow(/http\(s\) address/)
-    expect(attempt({ url: `http://me:${KEY}@127.0.0.1/` })).toThrow(/put it into "headers"/)
+    expect(attempt({ url: `http://me:${KEY}@127.0.0.1/` })).toThrow(/password into "headers"/)
     const broken = attempt({ url: 'http://127.0.0.1/', headers: { 'x-key': `${KEY}\nx` } })
     expect(broken).toThrow(/header "x-key" cannot be sent/)
     expect(broken).not.toThrow(KEY)
