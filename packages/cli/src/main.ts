@@ -110,18 +110,24 @@ function commands(rest: readonly string[]): ReturnType<typeof cac> {
       return showTrace(id, where)
     })
   cli
-    .command('export', 'Write the recorded runs as training data, one JSON object per line')
-    .usage('export --format triplets|messages|spans [options]')
-    .option('--format <format>', 'triplets for reinforcement learning, messages for fine-tuning, or spans')
+    .command('export', 'Write the recorded runs as training data, as JSON lines or Parquet')
+    .usage('export --format triplets|messages|openai-chat|hf-chat|spans [options]')
+    .option(
+      '--format <format>',
+      'triplets for reinforcement learning, openai-chat or hf-chat for fine-tuning, messages, or spans',
+    )
     .option(...STORE)
-    .option('--out <file>', 'A file, continued where an earlier export stopped (default: standard output)')
+    .option('--out <file>', 'FILE.parquet, or lines that are continued each time (default: standard output)')
+    .option('--min-reward <number>', 'Only runs whose last reward is at least this')
     .example('  agl export --format triplets --out train.jsonl')
+    .example('  agl export --format hf-chat --min-reward 0.8 --out train.parquet')
     .action(async (options: Options) => {
       const { exportRuns } = await import('./commands/export.ts')
       await exportRuns({
         format: text(options, 'format'),
         store: text(options, 'store'),
         out: text(options, 'out'),
+        minReward: number(options, 'minReward', 'min-reward'),
       })
     })
   cli
@@ -187,6 +193,14 @@ function text(options: Options, name: string): string | undefined {
 function count(options: Options, name: string): number {
   const value = Number(text(options, name))
   if (!Number.isInteger(value) || value < 1) throw usage(`The option --${name} takes a number from 1.`)
+  return value
+}
+
+function number(options: Options, key: string, name: string): number | undefined {
+  const written = text(options, key)
+  if (written === undefined) return undefined
+  const value = Number(written)
+  if (Number.isNaN(value)) throw usage(`The option --${name} takes a number.`)
   return value
 }
 

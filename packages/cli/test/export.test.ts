@@ -67,6 +67,33 @@ describe('agl export', () => {
     })
   })
 
+  it('writes only chats of runs whose reward is good enough, for OpenAI', async () => {
+    const app = await recorded()
+    const args = ['export', '--format', 'openai-chat', ...STORE]
+    const { stdout, stderr } = await app.agl([...args, '--min-reward', '1'])
+    const chats = parse(stdout)
+    expect(chats[0]).toMatchObject({ messages: expect.any(Array), tools: [{ type: 'function' }] })
+    const [, left = 'none'] = /(\d) (?:is|are) left out for want of reward/.exec(stderr) ?? []
+    const { stdout: all } = await app.agl([...args, '--min-reward=-1'])
+    expect(parse(all).length > chats.length).toBe(left !== 'none')
+    const { code, stderr: none } = await app.agl([...args, '--min-reward', '1.5', '--out', 'none.jsonl'])
+    expect(code).toBe(0)
+    expect(none).toBe(
+      'agl: 0 lines of openai-chat from 4 rollouts in none.jsonl; 4 are left out for want of reward\n',
+    )
+  })
+
+  it('writes a Parquet file', async () => {
+    const app = await recorded()
+    const args = ['export', '--format', 'triplets', ...STORE, '--out', 'train.parquet']
+    const { code, stderr } = await app.agl(args)
+    expect(stderr).toMatch(/^agl: \d+ rows of triplets from 4 rollouts in train\.parquet\n$/)
+    expect(code).toBe(0)
+    const file = readFileSync(join(app.folder, 'train.parquet'), 'latin1')
+    expect(file.slice(0, 4) + file.slice(-4)).toBe('PAR1PAR1')
+    expect(file).toContain('prompt_token_ids')
+  })
+
   it("writes spans as Agent Lightning's JSON", async () => {
     const { stdout } = await (await recorded()).agl(['export', '--format', 'spans', ...STORE])
     const spans = parse(stdout)
@@ -113,9 +140,13 @@ describe('agl export', () => {
   })
 
   it.each([
-    [[], 'Which format? Give --format triplets, messages or spans.'],
-    [['--format', 'csv'], 'There is no format "csv"; give --format triplets, messages or spans.'],
+    [[], 'Which format? Give --format triplets, messages, openai-chat, hf-chat or spans.'],
+    [
+      ['--format', 'csv'],
+      'There is no format "csv"; give --format triplets, messages, openai-chat, hf-chat or spans.',
+    ],
     [['--format', 'spans', '--store', 'nosql:x'], 'begins with "nosql:"'],
+    [['--format', 'spans', '--min-reward', 'high'], 'The option --min-reward takes a number.'],
     [['--format', 'spans', 'now'], 'Unused args: `now`'],
   ])('refuses %j as wrong usage', async (args, sentence) => {
     const { code, stdout, stderr } = await new App().agl(['export', ...args])

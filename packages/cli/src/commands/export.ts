@@ -8,14 +8,16 @@ export interface ExportCommandOptions {
   format: string | undefined
   store: string | undefined
   out: string | undefined
+  minReward: number | undefined
 }
 
-const FORMATS: readonly DatasetFormat[] = ['triplets', 'messages', 'spans']
+const FORMATS: readonly DatasetFormat[] = ['triplets', 'messages', 'openai-chat', 'hf-chat', 'spans']
 /** So many refused rollouts are named, the others counted. */
 const NAMED = 5
 
-/** Writes the store's rollouts as JSON lines. Exit code 1 where some could not be adapted; the others are written. */
-export async function exportRuns({ format: asked, store: url, out }: ExportCommandOptions): Promise<void> {
+/** Writes the store's rollouts as rows of a dataset. Exit code 1 where some could not be adapted; the others are written. */
+export async function exportRuns(options: ExportCommandOptions): Promise<void> {
+  const { format: asked, store: url, out, minReward } = options
   const known = `--format ${FORMATS.join(', ')}`.replace(/, (?=\w+$)/, ' or ')
   if (asked === undefined) throw usage(`Which format? Give ${known}.`)
   const format = FORMATS.find((one) => one === asked)
@@ -36,6 +38,7 @@ export async function exportRuns({ format: asked, store: url, out }: ExportComma
     const result = await exportDataset(store, {
       format,
       ...(out === undefined ? {} : { out }),
+      ...(minReward === undefined ? {} : { minReward }),
       onProgress: ({ rollouts, total, lines }) =>
         progress.update(`${number(rollouts)} of ${number(total)} rollouts, ${number(lines)} lines`),
       onFailure: (rolloutId, error) => {
@@ -54,12 +57,14 @@ export async function exportRuns({ format: asked, store: url, out }: ExportComma
 }
 
 function summary(result: ExportProgress, format: DatasetFormat, out: string | undefined): string {
-  const { rollouts, lines, failed, unfinished } = result
+  const { rollouts, lines, failed, rejected, unfinished } = result
   const parts = [
-    `${count(lines, 'line')} of ${format} from ${count(rollouts, 'rollout')}${out === undefined ? '' : ` in ${out}`}`,
+    `${count(lines, out?.endsWith('.parquet') === true ? 'row' : 'line')} of ${format} from ${count(rollouts, 'rollout')}${out === undefined ? '' : ` in ${out}`}`,
   ]
   if (failed > 0)
     parts.push(`${number(failed)} could not be adapted and ${failed === 1 ? 'is' : 'are'} left out`)
+  if (rejected > 0)
+    parts.push(`${number(rejected)} ${rejected === 1 ? 'is' : 'are'} left out for want of reward`)
   if (unfinished > 0) {
     const again = out === undefined ? '' : '; export to the same file again when they have'
     parts.push(`${number(unfinished)} ${unfinished === 1 ? 'has' : 'have'} not ended${again}`)
