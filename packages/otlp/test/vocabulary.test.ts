@@ -165,6 +165,26 @@ describe('toGenAI', () => {
     ).toEqual([])
   })
 
+  it('keeps the place of an answer without a finish reason', () => {
+    const given = span({
+      name: 'openai.chat.completion',
+      attributes: {
+        'gen_ai.request.type': 'chat',
+        'gen_ai.completion.0.content': 'a',
+        'gen_ai.completion.1.content': 'b',
+        'gen_ai.completion.1.finish_reason': 'stop',
+      },
+    })
+    const { attributes } = toGenAI(given)
+    expect(attributes['gen_ai.response.finish_reasons']).toEqual(['', 'stop'])
+    // As of senders who say it there alone.
+    const messages = parse(attributes, 'gen_ai.output.messages')
+    attributes['gen_ai.output.messages'] = JSON.stringify(messages).replace(',"finish_reason":"stop"', '')
+    const back = fromGenAI(span({ attributes })).attributes
+    expect(back).toMatchObject({ 'gen_ai.completion.1.finish_reason': 'stop' })
+    expect(back).not.toHaveProperty(['gen_ai.completion.0.finish_reason'])
+  })
+
   it('says tools and agents, and rewards as evaluations', () => {
     expect(toGenAI(tool)).toMatchObject({
       name: 'execute_tool weather',
@@ -343,6 +363,34 @@ const CHANGED: Record<string, string[]> = {
   openinference: ['gen_ai.system'],
   agentops: [],
 }
+
+describe.each(each)('what a model wrote for a tool, in the vocabulary %s,', (_, { to, from }) => {
+  it.each([
+    '{"id":12345678901234567890}',
+    '{"far":1e400,"zero":-0}',
+    '{"price":1.0}',
+    '{"same":1,"same":2}',
+    '{"b":1,"1":2}',
+    '[{"x":1e-400}]',
+    '{"broken":',
+    '['.repeat(20_000) + ']'.repeat(20_000),
+  ])('comes back as it was: %.40s', (text) => {
+    const keys = ['gen_ai.completion.0.tool_calls.0.arguments', 'gen_ai.request.functions.0.parameters']
+    const attributes = {
+      'gen_ai.request.type': 'chat',
+      ...Object.fromEntries(keys.map((key) => [key, text])),
+    }
+    const back = from(to(span({ name: 'openai.chat.completion', attributes }))).attributes
+    expect(keys.map((key) => back[key])).toEqual([text, text])
+  })
+})
+
+it('tells backends the fields of arguments that are spelled otherwise than here', () => {
+  const text = '{ "city": "\\u00dclm \\"a b\\"",\n "days": [1, 2.5] }'
+  const attributes = { 'gen_ai.request.type': 'chat', 'gen_ai.completion.0.tool_calls.0.arguments': text }
+  const messages = parse(toGenAI(span({ attributes })).attributes, 'gen_ai.output.messages')
+  expect(messages).toMatchObject([{ parts: [{ arguments: { city: 'Ülm "a b"', days: [1, 2.5] } }] }])
+})
 
 describe('fromForeign', () => {
   it("reads a span of OpenTelemetry's own instrumentation of an earlier year", () => {

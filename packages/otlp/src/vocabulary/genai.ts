@@ -2,6 +2,7 @@ import type { Attributes, Span, SpanEvent } from '@agl/core'
 import {
   asRecord,
   asText,
+  exact,
   isFields,
   kindOfRecord,
   parsed,
@@ -62,8 +63,8 @@ function putMessages(into: Attributes, attributes: Attributes): void {
     into['gen_ai.output.messages'] = JSON.stringify(
       answers.map((message) => ({ ...toParts(message, 'assistant'), finish_reason: message.finishReason })),
     )
-    const reasons = answers.flatMap(({ finishReason = [] }) => finishReason)
-    if (reasons.length > 0) into['gen_ai.response.finish_reasons'] = reasons
+    const reasons = answers.map(({ finishReason = '' }) => finishReason)
+    if (reasons.some((reason) => reason !== '')) into['gen_ai.response.finish_reasons'] = reasons
   }
   const tools = readTools(attributes)
   if (tools.length > 0) {
@@ -71,7 +72,7 @@ function putMessages(into: Attributes, attributes: Attributes): void {
       tools.map((tool) => ({
         type: 'function',
         ...tool,
-        parameters: parsed(tool.parameters) ?? tool.parameters,
+        parameters: exact(tool.parameters),
       })),
     )
   }
@@ -89,7 +90,7 @@ function toParts(message: Message, otherwise = 'user'): { role: string; parts: P
   if (message.refusal !== undefined) parts.push({ type: 'refusal', content: message.refusal })
   for (const call of message.toolCalls ?? []) {
     const { id, name: called, arguments: given } = call
-    parts.push({ type: 'tool_call', id, name: called, arguments: parsed(given) ?? given })
+    parts.push({ type: 'tool_call', id, name: called, arguments: exact(given) })
   }
   return present({ role, parts, name })
 }
@@ -141,15 +142,9 @@ function takeMessages(into: Attributes, theirs: Attributes): void {
   const prompt = messagesIn(theirs['gen_ai.input.messages'] ?? theirs['gen_ai.prompt'], 'user')
   if (Array.isArray(system)) prompt.unshift(...fromParts('system', system))
   writePrompt(into, prompt)
-  const answers = messagesIn(theirs['gen_ai.output.messages'] ?? theirs['gen_ai.completion'], 'assistant')
+  const answers = theirs['gen_ai.output.messages'] ?? theirs['gen_ai.completion']
   const reasons = theirs['gen_ai.response.finish_reasons']
-  const given: readonly unknown[] = Array.isArray(reasons) ? reasons : []
-  writeCompletions(
-    into,
-    answers.map((message, i) =>
-      present<Message>({ ...message, finishReason: message.finishReason ?? asText(given[i]) }),
-    ),
-  )
+  writeCompletions(into, messagesIn(answers, 'assistant', Array.isArray(reasons) ? reasons : []))
   const definitions = parsed(textOf(theirs['gen_ai.tool.definitions']))
   if (!Array.isArray(definitions)) return
   const tools = definitions.filter(isFields).map(({ function: inner, ...outer }) => {
@@ -164,22 +159,30 @@ function takeMessages(into: Attributes, theirs: Attributes): void {
 }
 
 /** Messages in JSON; what is no JSON is one message. */
-function messagesIn(value: Attributes[string] | undefined, role: string): Message[] {
+function messagesIn(
+  value: Attributes[string] | undefined,
+  role: string,
+  reasons: readonly unknown[] = [],
+): Message[] {
   const text = textOf(value)
   if (text === undefined) return []
   const list = parsed(text)
-  if (!Array.isArray(list)) return [{ role, content: text }]
-  return list.filter(isFields).flatMap((item) => {
+  const withReason = (messages: Message[], i: number, own?: unknown): Message[] => {
+    const last = messages.at(-1)
+    const reason = asText(own ?? reasons[i])
+    // An empty one keeps the place of an answer that has none.
+    if (last !== undefined && reason !== undefined && reason !== '') last.finishReason = reason
+    return messages
+  }
+  if (!Array.isArray(list)) return withReason([{ role, content: text }], 0)
+  return list.flatMap((item: unknown, i) => {
+    if (!isFields(item)) return []
     const parts: unknown[] = Array.isArray(item['parts'])
       ? item['parts']
       : item['content'] == null
         ? []
         : [{ type: 'text', content: asText(item['content']) }]
-    const messages = fromParts(asText(item['role']) ?? role, parts)
-    const last = messages.at(-1)
-    const reason = asText(item['finish_reason'])
-    if (last !== undefined && reason !== undefined) last.finishReason = reason
-    return messages
+    return withReason(fromParts(asText(item['role']) ?? role, parts), i, item['finish_reason'])
   })
 }
 

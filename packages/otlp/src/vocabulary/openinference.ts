@@ -2,6 +2,7 @@ import type { AttributeValue, Attributes, Span } from '@agl/core'
 import {
   asRecord,
   asText,
+  exact,
   below,
   indexed,
   isFields,
@@ -70,7 +71,10 @@ function putCall(into: Attributes, ours: Attributes): void {
   const parameters: Record<string, unknown> = {}
   for (const key in ours) {
     const [, name] = PARAMETERS.exec(key) ?? []
-    if (name !== undefined) parameters[name] = parsed(textOf(ours[key])) ?? ours[key]
+    const value = ours[key]
+    if (name === undefined) continue
+    parameters[name] =
+      typeof value === 'string' ? exact(value) : value instanceof Int32Array ? [...value] : value
   }
   if (Object.keys(parameters).length > 0) into['llm.invocation_parameters'] = JSON.stringify(parameters)
   const prompt = readPrompt(ours)
@@ -83,7 +87,7 @@ function putCall(into: Attributes, ours: Attributes): void {
   for (const [i, tool] of readTools(ours).entries()) {
     into[`llm.tools.${i}.tool.json_schema`] = JSON.stringify({
       type: 'function',
-      function: { ...tool, parameters: parsed(tool.parameters) ?? tool.parameters },
+      function: { ...tool, parameters: exact(tool.parameters) },
     })
   }
 }

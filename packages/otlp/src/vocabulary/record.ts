@@ -266,6 +266,24 @@ export function parsed(value: string | undefined): unknown {
   }
 }
 
+/**
+ * `text` as a JSON value; as it is where that would say something else: numbers that are no float, repeated keys, and
+ * orders that an object does not keep.
+ */
+export function exact(text: string | undefined): unknown {
+  const value = parsed(text)
+  if (value === undefined || text === undefined) return text
+  try {
+    const plain = text.replace(/"[^"\\]*(?:\\.[^"\\]*)*"|\s+/g, (piece) =>
+      piece.startsWith('"') ? JSON.stringify(JSON.parse(piece)) : '',
+    )
+    return JSON.stringify(value) === plain ? value : text
+  } catch {
+    // Nested too deep, or too long, for this engine.
+    return text
+  }
+}
+
 export function isFields(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
