@@ -144,7 +144,8 @@ function hexIn(fields: Fields, name: string, digits: number): string {
 
 function timeIn(fields: Fields, name: string): number {
   const value = fields[name] ?? 0
-  if (typeof value === 'string' && /^\d{1,19}$/.test(value)) return fromNanos(BigInt(value))
+  if (typeof value === 'string' && /^\d{1,20}$/.test(value) && Number(value) < 2 ** 64)
+    return fromNanos(BigInt(value))
   if (typeof value === 'number' && value >= 0 && value < 2 ** 64) return fromNanos(BigInt(Math.round(value)))
   throw new Malformed(`"${name}" is no time`)
 }

@@ -146,6 +146,19 @@ describe.each(protocols)('a record sent as %s', (protocol) => {
     )
   })
 
+  it('keeps times until 2554', async () => {
+    const given = [
+      span({ startTime: 9_999_999_999.5, endTime: 10_000_000_000 }),
+      span({ startTime: 18_000_000_000, endTime: 18_446_744_072 }),
+    ]
+    const { body, contentType, refused } = encodeTraces(given, { protocol })
+    expect(refused).toEqual([])
+    const { spans, reasons } = await decodeTraces(body, { contentType })
+    expect(reasons).toEqual([])
+    const times = (list: readonly Span[]) => list.map(({ startTime, endTime }) => [startTime, endTime])
+    expect(times(spans)).toEqual(times(given))
+  })
+
   it('tells whole numbers from fractions, and the zeros apart', async () => {
     const given = span({
       attributes: { a: 1, b: 1.5, c: -0, d: -7, e: [1, 2], f: [1, 2.5], g: 2 ** 60, h: -(2 ** 53) + 1 },
@@ -159,3 +172,14 @@ describe.each(protocols)('a record sent as %s', (protocol) => {
 function whole(one: Span): string {
   return JSON.stringify(one)
 }
+
+it.each(['18446744073709551616', '99999999999999999999', '1e9', '-1'])(
+  'no time is read from %s',
+  async (time) => {
+    const { body, contentType } = encodeTraces([span({ startTime: 7, endTime: 8 })], { protocol: 'json' })
+    const text = Buffer.from(body).toString().replace('"7000000000"', `"${time}"`)
+    const { spans, reasons } = await decodeTraces(Buffer.from(text), { contentType })
+    expect(spans).toEqual([])
+    expect(reasons).toEqual(['"startTimeUnixNano" is no time'])
+  },
+)
