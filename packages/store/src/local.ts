@@ -1,7 +1,7 @@
 import { AglError, type Span, type SpanJSON, spanFromJSON } from '@agl/core'
 import { type Arguments, type Operation, type Result, type Transport, newId, now } from './engine.ts'
 import { isFinished } from './lifecycle.ts'
-import { Pace, pipeline, steps } from './pace.ts'
+import { Pace, pipeline, readAhead, steps } from './pace.ts'
 import {
   selectAttempts,
   selectOne,
@@ -206,21 +206,8 @@ export class LocalStore implements Store {
     return this.#run(async () => {
       const selection = selectSpans(query)
       const { total, ids } = await this.#call('findSpans', selection)
-      const { transport } = this
-      async function* texts(): AsyncGenerator<readonly string[]> {
-        const pace = new Pace()
-        let coming: Promise<readonly string[]> | undefined
-        for (const step of steps(ids)) {
-          const read = transport.call('readSpans', step)
-          // Whoever stops reading does not wait for it.
-          read.catch(() => undefined)
-          if (coming !== undefined) yield await coming
-          coming = read
-          await pace.rest()
-        }
-        if (coming !== undefined) yield await coming
-      }
-      return { ...page(selection), total, texts: texts() }
+      const texts = readAhead(steps(ids), (step) => this.transport.call('readSpans', step))
+      return { ...page(selection), total, texts }
     })
   }
 

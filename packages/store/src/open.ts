@@ -1,6 +1,7 @@
 import { resolve } from 'node:path'
 import { AglError } from '@agl/core'
 import { LocalStore } from './local.ts'
+import { noteOpening } from './opened.ts'
 import { memoryTransport } from './memory-transport.ts'
 import type { Store, StoreOptions } from './store.ts'
 
@@ -27,14 +28,16 @@ export async function openStore(url: string, options: StoreOptions = {}): Promis
       import('./postgres/database.ts'),
     ])
     const settings = readURL(url)
-    return new LocalStore(settings.shown, await PostgresClient.open(settings), options)
+    const store = new LocalStore(settings.shown, await PostgresClient.open(settings), options)
+    return noteOpening(store, { url, options })
   }
   if (/^https?:/i.test(url)) {
     const [{ HttpStore }, { readAddress }] = await Promise.all([
       import('./http/store.ts'),
       import('./http/address.ts'),
     ])
-    return new HttpStore(readAddress(url, options.token ?? (process.env['AGL_STORE_TOKEN'] || undefined)))
+    const token = options.token ?? (process.env['AGL_STORE_TOKEN'] || undefined)
+    return noteOpening(new HttpStore(readAddress(url, token)), { url, options })
   }
   const scheme = /^([a-z][a-z+]*):/i.exec(url)?.[1]
   throw new AglError(

@@ -43,3 +43,18 @@ export async function pipeline<T>(
   await Promise.all(running)
   if (failures.length > 0) throw failures[0]
 }
+
+/** What `read` makes of each step, in order; the next one is read while one is dealt with. */
+export async function* readAhead<T, R>(all: Iterable<T>, read: (step: T) => Promise<R>): AsyncGenerator<R> {
+  const pace = new Pace()
+  let coming: Promise<R> | undefined
+  for (const step of all) {
+    const next = read(step)
+    // Whoever stops in between does not wait for it.
+    next.catch(() => undefined)
+    if (coming !== undefined) yield await coming
+    coming = next
+    await pace.rest()
+  }
+  if (coming !== undefined) yield await coming
+}

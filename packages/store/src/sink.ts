@@ -1,9 +1,11 @@
 import { AglError, type Sink, type Span, type TraceRecord } from '@agl/core'
 import { LocalStore } from './local.ts'
+import { openingOf } from './opened.ts'
 import { startedRollout } from './requests.ts'
 import { portions } from './row.ts'
 import type { Store } from './store.ts'
 import type { AttemptUpdate, Rollout, StartRollout } from './types.ts'
+import { writeAtExit } from './write-at-exit.ts'
 
 interface AttemptIds {
   rolloutId: string
@@ -78,6 +80,14 @@ export function storeSink(store: Store): Sink {
         for (const trace of finished(traces))
           engine.updateAttempt(trace.rolloutId, trace.attemptId, ending(trace))
       })
+  } else {
+    const opening = openingOf(store)
+    if (opening !== undefined) {
+      sink.writeSync = (spans, traces) => {
+        const there = traces.map((trace) => ({ ...trace, ...moved.idsOf(trace) }))
+        writeAtExit(opening, moved.apply(spans), there)
+      }
+    }
   }
   return sink
 }
@@ -115,7 +125,8 @@ class MovedAttempts {
   }
 
   idsOf(given: AttemptIds): AttemptIds {
-    return this.#moved.get(attemptKey(given)) ?? given
+    const { rolloutId, attemptId } = this.#moved.get(attemptKey(given)) ?? given
+    return { rolloutId, attemptId }
   }
 
   apply(spans: readonly Span[]): readonly Span[] {

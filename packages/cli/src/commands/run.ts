@@ -26,14 +26,16 @@ export async function run(file: string, args: readonly string[], options: RunOpt
   need(['@agl/core', '@agl/store'], folders)
   const core = await load('@agl/core', folders)
   const { storeSink } = await load('@agl/store', folders)
-  const store = await openStore(options.store ?? DEFAULT_STORE, folders)
+  const url = options.store ?? DEFAULT_STORE
+  const store = await openStore(url, folders)
   const lightning = await core.start(withSink(config, storeSink(store)))
   if (options.quiet !== true) announce(loaded)
   const trace = core.openTrace(options.name ?? basename(path))
   host(trace, lightning, {
     quiet: options.quiet ?? false,
     store: options.store,
-    slow: hasSlowSinks(config),
+    // A store over the network can be written to at the very end too, but only by another process.
+    slow: hasSlowSinks(config) || !/^(memory|sqlite):/.test(url),
   })
   // What `node FILE` does itself: import.meta.main, require.main and the exit codes are those that the program expects.
   // In a tick of its own, so that what it throws at once is its own uncaught error and not one of this command.
