@@ -4,7 +4,6 @@ import { openStore, serveStore } from '@agl/store'
 const store = await openStore(process.argv[2] ?? 'memory:')
 const server = await serveStore(store, { port: 0 })
 console.log(server.url)
-process.stdin.resume().on('end', async () => {
-  await server.close()
-  await store.close()
+process.stdin.resume().on('end', () => {
+  void server.close().then(() => store.close())
 })

@@ -74,7 +74,7 @@ async function install(wanted: readonly string[]): Promise<void> {
   }
 }
 
-/** Runs a program to its end; it passes when it exits with 0 and has printed something. */
+/** Runs a program to its end; it passes when it exits with 0 and has printed something, be it to standard error. */
 async function run(
   what: string,
   command: string,
@@ -92,7 +92,7 @@ async function run(
   let errors = ''
   child.stderr.on('data', (data: Buffer) => (errors += data.toString()))
   const [code] = await once(child, 'close')
-  const passed = code === 0 && output.trim() !== ''
+  const passed = code === 0 && (output + errors).trim() !== ''
   result(what, passed)
   if (!passed) console.log(`exit code ${code}\n${output}\n${errors}`)
 }
