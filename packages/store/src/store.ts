@@ -104,5 +104,5 @@ export interface StoreOptions {
    * What the server of an `http:` store asks for; a password in the URL comes first.
    * @default the environment's AGL_STORE_TOKEN
    */
-  token?: string
+  token?: string | undefined
 }

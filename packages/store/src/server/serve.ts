@@ -20,7 +20,7 @@ export interface ServeOptions {
    * What clients have to show, as a bearer token or as the password of their URL. Without one everybody who reaches
    * the server can read and change the store.
    */
-  token?: string
+  token?: string | undefined
   /** Origins of web pages that may use the server, such as `http://localhost:3000`; `*` is all. @default none */
   cors?: readonly string[]
   /** Most bytes of a request's body, also when inflated; more is answered with 413. @default 64 MB */
