@@ -10,11 +10,11 @@ import { readManifest, root } from './workspace.ts'
 const budgets = [
   // The design asks for 10 kB. Importing loads more than that; what only `start` needs comes on top.
   { folder: 'packages/core', entry: 'src/index.ts', onImport: 16.3, whole: 22.1 },
-  { folder: 'packages/openai', entry: 'src/index.ts', onImport: 8, whole: 8.8 },
+  { folder: 'packages/openai', entry: 'src/index.ts', onImport: 8, whole: 9 },
   { folder: 'packages/train', entry: 'src/index.ts', onImport: 17.8, whole: 20 },
   { folder: 'packages/train', entry: 'src/gateway/index.ts', onImport: 9, whole: 9 },
   { folder: 'packages/train', entry: 'src/legacy/index.ts', onImport: 6, whole: 6 },
-  { folder: 'packages/otlp', entry: 'src/index.ts', onImport: 12.5, whole: 18.5 },
+  { folder: 'packages/otlp', entry: 'src/index.ts', onImport: 13, whole: 19 },
   { folder: 'packages/langchain', entry: 'src/index.ts', onImport: 8, whole: 8 },
   { folder: 'packages/vllm', entry: 'src/index.ts', onImport: 4, whole: 4 },
 ]
