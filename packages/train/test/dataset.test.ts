@@ -103,6 +103,24 @@ describe('exportDataset', () => {
     expect(told.at(-1)).toEqual({ rollouts: 1, total: 1, lines: 1, failed: 0, rejected: 0, unfinished: 0 })
   })
 
+  it('writes ids as lists, in whatever form an adapter passes them on', async () => {
+    const store = await memoryStore()
+    await addRollout(store, 'one')
+    const out = join(folder(), 'out.jsonl')
+    const ids = Int32Array.of(5, 6)
+    const adapter: ExportOptions['adapter'] = () => [{ prompt: { ids }, all: [ids] }]
+    await exportDataset(store, { format: 'triplets', out, adapter })
+    expect(readLines(out)).toEqual([expect.objectContaining({ prompt: { ids: [5, 6] }, all: [[5, 6]] })])
+  })
+
+  it('ends with an error where the stream that it writes to is closed', async () => {
+    const store = await memoryStore()
+    await addRollout(store, 'one')
+    const out = new PassThrough()
+    out.destroy()
+    await expect(exportDataset(store, { format: 'triplets', out })).rejects.toThrow()
+  })
+
   it('leaves out a rollout that the adapter refuses, and says so', async () => {
     const store = await memoryStore()
     await addRollout(store, 'ro-a')

@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import type { Writable } from 'node:stream'
 import { Gathered, type Lines } from './resumable.ts'
 
@@ -13,7 +12,7 @@ export interface Output<Row> {
 /** Rows as one JSON object per line. */
 export function jsonLines(lines: Pick<Lines, 'add' | 'commit'>): Output<string> {
   return {
-    encode: (row) => JSON.stringify(row),
+    encode: (row) => (hasTyped(row, 4) ? JSON.stringify(row, listed) : JSON.stringify(row)),
     add: (line) => lines.add(line),
     commit: () => lines.commit(),
   }
@@ -24,6 +23,22 @@ export function streamLines(stream: Writable): Pick<Lines, 'add' | 'commit'> {
   return { add: (line) => gathered.add(line), commit: () => gathered.flush() }
 }
 
-export async function writeTo(stream: Writable, data: string | Uint8Array): Promise<void> {
-  if (!stream.write(data)) await once(stream, 'drain')
+/** Resolves when the stream has taken it, and rejects where it fails or is closed before. */
+export function writeTo(stream: Writable, data: string | Uint8Array): Promise<void> {
+  return new Promise((resolve, reject) => {
+    stream.write(data, (error) => (error ? reject(error) : resolve()))
+  })
+}
+
+/** Whether there are ids as records hold them, which JSON would write as objects. A replacer costs too much to use always. */
+function hasTyped(value: unknown, depth: number): boolean {
+  if (typeof value !== 'object' || value === null || depth === 0) return false
+  if (ArrayBuffer.isView(value)) return true
+  if (Array.isArray(value)) return hasTyped(value[0], depth - 1)
+  for (const item of Object.values(value)) if (hasTyped(item, depth - 1)) return true
+  return false
+}
+
+function listed(_key: string, value: unknown): unknown {
+  return value instanceof Int32Array ? Array.from(value) : value
 }
