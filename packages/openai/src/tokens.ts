@@ -14,9 +14,16 @@ export interface TokenReaderOptions {
 
 /** Where the ids of a choice were found; the first of these that the answer has counts. */
 const NOWHERE = 9
-const FROM = { tokenIds: 0, litellm: 1, sglext: 2, meta: 3, patched: 4, verbose: 5, raw: 6, logprobs: 7 }
+const FROM_TOKEN_IDS = 0
+const FROM_LITELLM = 1
+const FROM_SGLEXT = 2
+const FROM_META = 3
+const FROM_PATCHED = 4
+const FROM_VERBOSE = 5
+const FROM_RAW = 6
+const FROM_LOGPROBS = 7
 /** In streams these come with the output that they spell. */
-const PIECES: ReadonlySet<number> = new Set([FROM.tokenIds, FROM.litellm, FROM.meta])
+const PIECES: readonly number[] = [FROM_TOKEN_IDS, FROM_LITELLM, FROM_META]
 
 /** One choice's ids. */
 interface Ids {
@@ -68,7 +75,7 @@ export class TokenReader implements ResponseReader {
         if (!isFields(choice)) continue
         const { token_ids: ids, prompt_token_ids: own, index } = choice
         if (ids != null && own == null && typeof index === 'number') {
-          this.#add(this.#of(index), FROM.tokenIds, ids)
+          this.#add(this.#of(index), FROM_TOKEN_IDS, ids)
         } else this.#choice(choice, i)
       }
     }
@@ -82,7 +89,7 @@ export class TokenReader implements ResponseReader {
     this.#whole = true
     this.chunk(body)
     for (const [i, ids] of list(body['response_token_ids']).entries())
-      if (ids != null) this.#add(this.#of(i), FROM.patched, ids)
+      if (ids != null) this.#add(this.#of(i), FROM_PATCHED, ids)
     this.#messages(body)
   }
 
@@ -90,14 +97,14 @@ export class TokenReader implements ResponseReader {
     const more = fields(choice['provider_specific_fields'])
     const said = choice['delta'] ?? choice['message']
     const prompt = choice['prompt_token_ids'] ?? more['prompt_token_ids'] ?? fields(said)['prompt_token_ids']
-    let from = FROM.tokenIds
+    let from = FROM_TOKEN_IDS
     let response = choice['token_ids']
     if (response == null && more['token_ids'] != null) {
-      from = FROM.litellm
+      from = FROM_LITELLM
       response = more['token_ids']
     }
     if (response == null && choice['meta_info'] != null) {
-      from = FROM.meta
+      from = FROM_META
       response = idsInMeta(fields(choice['meta_info']))
     }
     // The end of an answer is a token as well.
@@ -114,9 +121,9 @@ export class TokenReader implements ResponseReader {
   #beside({ sglext, __verbose: verbose }: Fields): void {
     const { input_ids: prompt, output_ids: outputs } = fields(sglext)
     if (prompt != null && this.#prompt === undefined) this.#prompt = this.#promptIn(prompt)
-    for (const [i, ids] of list(outputs).entries()) if (ids != null) this.#add(this.#of(i), FROM.sglext, ids)
+    for (const [i, ids] of list(outputs).entries()) if (ids != null) this.#add(this.#of(i), FROM_SGLEXT, ids)
     const tokens = fields(verbose)['tokens']
-    if (tokens != null) this.#add(this.#of(0), FROM.verbose, tokens)
+    if (tokens != null) this.#add(this.#of(0), FROM_VERBOSE, tokens)
   }
 
   /** vLLM's raw messages, each time the whole of them. */
@@ -127,7 +134,7 @@ export class TokenReader implements ResponseReader {
     if (response === undefined) return
     const ids = this.#of(0)
     ids.response = undefined
-    this.#add(ids, FROM.raw, response)
+    this.#add(ids, FROM_RAW, response)
   }
 
   #of(index: number): Ids {
@@ -175,7 +182,7 @@ export class TokenReader implements ResponseReader {
       return { choices: [], complete: false }
     }
     // Output without ids is no hole where the count is right: with `echo`, a chunk repeats the prompt.
-    const unnumbered = this.#unnumbered && counted !== true && read.some(({ from }) => PIECES.has(from))
+    const unnumbered = this.#unnumbered && counted !== true && read.some(({ from }) => PIECES.includes(from))
     const logprobs = this.#request['echo'] === true ? 0 : compareLogprobs(read, choices)
     const hole = this.#broken || unnumbered || logprobs > 0
     const complete = aborted || hole || logprobs < 0 ? false : counted
@@ -206,7 +213,7 @@ export class TokenReader implements ResponseReader {
       if (logprobs === undefined) continue
       if (this.#choices.some((ids) => ids.index === index && ids.response !== undefined)) continue
       const ids = idsInLogprobs(logprobs, typeof asked === 'boolean' ? asked : undefined)
-      if (ids !== undefined) this.#add(this.#of(index), FROM.logprobs, ids)
+      if (ids !== undefined) this.#add(this.#of(index), FROM_LOGPROBS, ids)
     }
   }
 
@@ -217,21 +224,23 @@ export class TokenReader implements ResponseReader {
 
   /** Whether the ids are as many as the server says; undefined where it does not say. */
   #counted(usage: Usage | undefined): boolean | undefined {
-    const expected = usage?.completionTokens
-    if (expected === undefined) return undefined
-    const [only, ...more] = this.#choices
-    const prompt = this.#prompt ?? (more.length === 0 ? only?.prompt : undefined)
-    const shared = only?.prompt === undefined || more.length === 0
-    if (
-      shared &&
-      prompt !== undefined &&
-      usage?.promptTokens !== undefined &&
-      usage.promptTokens !== prompt.length
-    )
-      return false
+    const { completionTokens, promptTokens } = usage ?? {}
+    if (completionTokens === undefined) return undefined
+    const { prompt: asked, n = 1 } = this.#request
+    const prompts = typeof list(asked)[0] === 'number' ? 1 : list(asked).length
+    // The choices of one prompt are next to each other.
+    const each = prompts > 1 ? Number(n) : Infinity
+    const lengths: Record<number, number> = {}
+    if (this.#prompt !== undefined) lengths[0] = this.#prompt.length
     let actual = 0
-    for (const choice of this.#choices) actual += choice.response?.length ?? 0
-    return actual === expected
+    for (const { index, prompt, response } of this.#choices) {
+      actual += response?.length ?? 0
+      if (prompt !== undefined) lengths[Math.floor(index / each)] ??= prompt.length
+    }
+    if (actual !== completionTokens) return false
+    const known = Object.values(lengths)
+    if (promptTokens === undefined || known.length === 0) return true
+    return known.length < prompts ? undefined : known.reduce((sum, length) => sum + length) === promptTokens
   }
 }
 
@@ -240,7 +249,7 @@ function compareLogprobs(read: readonly Ids[], choices: readonly Choice[]): numb
   let result = 0
   for (const { index, response, from } of read) {
     // Those of the Responses API are of its text alone.
-    if (response === undefined || from === FROM.raw) continue
+    if (response === undefined || from === FROM_RAW) continue
     const choice = choices.find((item) => item.index === index)
     const count = choice === undefined ? 0 : countLogprobs(choice)
     if (count > response.length) return 1
@@ -260,12 +269,10 @@ function rawTokens(messages: unknown): unknown[] | undefined {
   return tokens.some((item) => item !== null) ? tokens.flat() : undefined
 }
 
-/** Whether a message, or a streamed part of one, holds something that the model said. */
+/** Whether a message, or a streamed part of one, holds a text that the model said; servers have fields of their own for it. */
 function hasOutput(said: unknown): boolean {
-  if (!isFields(said)) return false
-  const { content, reasoning, reasoning_content: thought, tool_calls: calls } = said
-  return (
-    hasText(content) || hasText(reasoning) || hasText(thought) || (Array.isArray(calls) && calls.length > 0)
+  return Object.entries(fields(said)).some(
+    ([key, value]) => !/^role$|_ids$/.test(key) && (hasText(value) || hasOutput(value)),
   )
 }
 

@@ -199,6 +199,36 @@ describe('token ids of chat completions', () => {
     })
   })
 
+  it.each([
+    ['a refusal', { refusal: 'No.' }],
+    ['the call of a function', { function_call: { name: '', arguments: '{}' } }],
+    ['sound', { audio: { id: 'a', data: 'UklGRg==' } }],
+    ['what we do not know', { thinking_blocks: [{ type: 'thinking' }] }],
+  ])('are set aside where %s came without ids', async (_, delta) => {
+    const said = { choices: [{ index: 0, delta }] }
+    const told = [{ prompt_token_ids: [1], choices: [] }, choice(0, [2]), said, choice(0, [3])]
+    expect(await recorded(frames(...told, choice(0, [4], { finish_reason: 'stop' })))).toMatchObject({
+      'agl.partial.response_token_ids': [2, 3, 4],
+      'agl.tokens.complete': false,
+    })
+  })
+
+  it('stay where what came without ids is empty', async () => {
+    const delta = {
+      role: 'assistant',
+      content: '',
+      refusal: null,
+      tool_calls: [],
+      function_call: { name: null, arguments: '' },
+      provider_specific_fields: {},
+    }
+    const told = [{ prompt_token_ids: [1], choices: [{ index: 0, delta }] }, choice(0, [2])]
+    expect(await recorded(frames(...told, choice(0, [4], { finish_reason: 'stop' })))).toEqual({
+      prompt_token_ids: [1],
+      response_token_ids: [2, 4],
+    })
+  })
+
   it('are set aside where a cut stream had already told of others', async () => {
     const reply = frames(
       { prompt_token_ids: [1], choices: [] },
@@ -303,6 +333,38 @@ describe('token ids of completions', () => {
       'agl.tokens.complete': true,
     })
     expect(stream).toEqual(whole)
+  })
+
+  it.each<[string, unknown, (number[] | null)[], number, boolean | undefined]>([
+    ['all prompts', ['a', 'b'], [[1], [2, 3]], 3, true],
+    ['all prompts, in ids', [[1], [2, 3]], [[1], [2, 3]], 3, true],
+    [
+      'prompts that are alike',
+      ['a', 'a'],
+      [
+        [1, 2],
+        [1, 2],
+      ],
+      4,
+      true,
+    ],
+    ['another number', ['a', 'b'], [[1], [2, 3]], 30, false],
+    ['the first prompt alone', ['a', 'b'], [[1], [2, 3]], 1, false],
+    ['prompts of which one has no ids', ['a', 'b'], [[1], null], 3, undefined],
+    ['the one prompt', [1], [[1]], 1, true],
+    ['more than the one prompt', 'a', [[1]], 2, false],
+  ])('are complete where the usage counts those of %s', async (_, prompt, prompts, count, complete) => {
+    for (const n of [1, 2]) {
+      const choices = prompts
+        .flatMap((ids) => Array.from({ length: n }, () => ids))
+        .map((ids, index) => ({ index, text: 'x', prompt_token_ids: ids, token_ids: [5] }))
+      const counted = { prompt_tokens: count, completion_tokens: choices.length }
+      const { spans } = await run(
+        { reply: () => ({ body: JSON.stringify({ id: 'c', model: 'm', choices, usage: counted }) }) },
+        ({ client }) => client.completions.create(JSON.parse(JSON.stringify({ model: 'm', prompt, n }))),
+      )
+      expect(spans[0]?.attributes['agl.tokens.complete']).toBe(complete)
+    }
   })
 
   it('belong to their choice where a later prompt answers first, or alone', async () => {
