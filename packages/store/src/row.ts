@@ -21,6 +21,11 @@ export function toRow(span: Span, sequenceId: number): SpanRow {
   return { rolloutId, attemptId, sequenceId, traceId, spanId, parentId, name, startTime, endTime, data }
 }
 
+/** JSON texts as the bytes of a list without its brackets; the memory is theirs alone, so that it can be handed over. */
+export function encodeList(texts: readonly string[]): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(texts.join(','))
+}
+
 /**
  * Why a span can never be stored, or undefined where it can. Python's side refuses a whole batch for one value that
  * is not of Agent Lightning's types, so such a value must not get in.

@@ -21,6 +21,7 @@ import type {
   WorkerSelection,
 } from '../query.ts'
 import type { NamedResources, ResourcesUpdate } from '../resources.ts'
+import { encodeList } from '../row.ts'
 import {
   type Row,
   number,
@@ -191,6 +192,10 @@ export class SqliteEngine implements Engine {
     return this.#db.read(() =>
       this.#each('SELECT data FROM spans WHERE id = ?', ids).map((row) => text(row, 'data')),
     )
+  }
+
+  readSpanList(ids: readonly number[]): Uint8Array<ArrayBuffer> {
+    return encodeList(this.readSpans(ids))
   }
 
   nextSequenceIds(rolloutIds: readonly string[]): number[] {
