@@ -90,7 +90,7 @@ async function measure({ url, otlp, json, out }: Server): Promise<void> {
   const wire = await Wire.open(url)
   const rollouts: [string, string][] = []
   for (let i = 0; i <= BATCHES; i++) {
-    const answer = String(await wire.send(requestOf('/v1/agl/rollouts', '{"input":null}')))
+    const answer = Buffer.concat(await wire.send(requestOf('/v1/agl/rollouts', '{"input":null}'))).toString()
     const started = JSON.parse(answer.slice(answer.indexOf('\r\n\r\n')))
     rollouts.push([started.rollout_id, started.attempt.attempt_id])
   }

@@ -7,7 +7,7 @@ export class Wire {
   #answer: Buffer[] = []
   #size = 0
   #expected = 0
-  #done: ((answer: Buffer) => void) | undefined
+  #done: ((answer: readonly Buffer[]) => void) | undefined
   #failed: ((error: Error) => void) | undefined
 
   constructor(socket: Socket) {
@@ -23,8 +23,8 @@ export class Wire {
     return new Wire(socket)
   }
 
-  /** The answer with its head. */
-  send(bytes: Buffer): Promise<Buffer> {
+  /** The answer with its head, in pieces. */
+  send(bytes: Buffer): Promise<readonly Buffer[]> {
     return new Promise((resolve, reject) => {
       this.#done = resolve
       this.#failed = reject
@@ -43,11 +43,12 @@ export class Wire {
     this.#size += chunk.length
     const isWhole = this.#expected < 0 ? endsChunked(this.#answer) : this.#size >= this.#expected
     if (!isWhole) return
-    const answer = Buffer.concat(this.#answer)
+    const [first = chunk] = this.#answer
+    const answer = this.#answer
     this.#answer = []
     this.#size = 0
-    if (/^HTTP\/1\.1 20\d/.test(answer.toString('latin1', 0, 20))) this.#done?.(answer)
-    else this.#failed?.(new Error(answer.toString('utf8', 0, 500)))
+    if (/^HTTP\/1\.1 20\d/.test(first.toString('latin1', 0, 20))) this.#done?.(answer)
+    else this.#failed?.(new Error(first.toString('utf8', 0, 500)))
   }
 }
 

@@ -102,6 +102,8 @@ interface Operations {
   findSpans: { args: [selection: SpanSelection]; result: Found }
   /** The spans as JSON texts. */
   readSpans: { args: [ids: readonly number[]]; result: string[] }
+  /** The spans as the bytes of a JSON list, without its brackets: for whoever only hands them on. */
+  readSpanList: { args: [ids: readonly number[]]; result: Uint8Array<ArrayBuffer> }
   nextSequenceIds: { args: [rolloutIds: readonly string[]]; result: number[] }
   /** Replaces those that are there under the id. */
   putResources: { args: [resourcesId: string, resources: NamedResources]; result: ResourcesUpdate }

@@ -1,7 +1,7 @@
 import { AglError, type Span, type SpanJSON, spanFromJSON } from '@agl/core'
 import { type Arguments, type Operation, type Result, type Transport, newId, now } from './engine.ts'
 import { isFinished } from './lifecycle.ts'
-import { Pace, pipeline, readAhead, steps } from './pace.ts'
+import { LARGE_STEP, Pace, pipeline, readAhead, steps } from './pace.ts'
 import {
   selectAttempts,
   selectOne,
@@ -49,8 +49,9 @@ import type {
 } from './types.ts'
 import { Waits } from './waits.ts'
 
-export interface SpanTexts extends Omit<Page<never>, 'items'> {
-  texts: AsyncIterable<readonly string[]>
+export interface SpanLists extends Omit<Page<never>, 'items'> {
+  /** JSON lists without their brackets, none of them empty. */
+  lists: AsyncIterable<Uint8Array>
 }
 
 /** A store that has an engine: checks what comes in, takes large work to the engine step by step, and lets callers wait. */
@@ -201,13 +202,13 @@ export class LocalStore implements Store {
     })
   }
 
-  /** As `querySpans`, with each span as the text of its JSON and in steps: for whoever only hands them on. */
-  spanTexts(query: SpanQuery): Promise<SpanTexts> {
+  /** As `querySpans`, with the spans as the bytes of their JSON and in steps: for whoever only hands them on. */
+  spanLists(query: SpanQuery): Promise<SpanLists> {
     return this.#run(async () => {
       const selection = selectSpans(query)
       const { total, ids } = await this.#call('findSpans', selection)
-      const texts = readAhead(steps(ids), (step) => this.transport.call('readSpans', step))
-      return { ...page(selection), total, texts }
+      const lists = readAhead(steps(ids, LARGE_STEP), (step) => this.transport.call('readSpanList', step))
+      return { ...page(selection), total, lists }
     })
   }
 

@@ -26,6 +26,7 @@ import {
   workerAfter,
   workerAfterDequeue,
 } from './lifecycle.ts'
+import { type Entry, findAttempt } from './memory-entry.ts'
 import { arrange, matches } from './memory-query.ts'
 import { MemoryResources } from './memory-resources.ts'
 import type {
@@ -36,7 +37,7 @@ import type {
   WorkerSelection,
 } from './query.ts'
 import type { NamedResources, ResourcesUpdate } from './resources.ts'
-import { type SpanRow, toRow } from './row.ts'
+import { type SpanRow, encodeList, toRow } from './row.ts'
 import type {
   AddSpansOptions,
   AddedSpans,
@@ -48,14 +49,6 @@ import type {
   RolloutUpdate,
   Worker,
 } from './types.ts'
-
-/** One rollout with what belongs to it. `attempts` is in order of their sequence ids, `spans` in order of arrival. */
-interface Entry {
-  rollout: Rollout
-  attempts: Attempt[]
-  spans: number[]
-  spanKeys: Set<string>
-}
 
 /** Keeps everything in this process, in the form in which SQLite keeps it, so that both answer alike. */
 export class MemoryEngine implements Engine {
@@ -232,6 +225,10 @@ export class MemoryEngine implements Engine {
     return ids.flatMap((id) => this.#spans[id]?.data ?? [])
   }
 
+  readSpanList(ids: readonly number[]): Uint8Array<ArrayBuffer> {
+    return encodeList(this.readSpans(ids))
+  }
+
   nextSequenceIds(rolloutIds: readonly string[]): number[] {
     return rolloutIds.map((rolloutId) => {
       const next = (this.#sequences.get(rolloutId) ?? 0) + 1
@@ -330,8 +327,4 @@ export class MemoryEngine implements Engine {
     const { workerId } = change
     this.#workers.set(workerId, { ...(this.#workers.get(workerId) ?? newWorker(workerId)), ...change })
   }
-}
-
-function findAttempt(entry: Entry, attemptId: string): Attempt | undefined {
-  return entry.attempts.find((attempt) => attempt.attemptId === attemptId)
 }

@@ -2,6 +2,8 @@ import { setImmediate } from 'node:timers/promises'
 
 /** Items that are read in one step: few enough that many of them do not hold up the agent. */
 export const STEP = 64
+/** The same for items that are not looked at here. */
+export const LARGE_STEP = 256
 /** Steps on their way at once: memory stays bounded however much there is to do. */
 const AT_ONCE = 8
 /** Milliseconds of this thread that large work takes before it lets others have their turn. */
@@ -18,8 +20,8 @@ export class Pace {
   }
 }
 
-export function* steps<T>(items: readonly T[]): Generator<readonly T[]> {
-  for (let start = 0; start < items.length; start += STEP) yield items.slice(start, start + STEP)
+export function* steps<T>(items: readonly T[], size: number = STEP): Generator<readonly T[]> {
+  for (let start = 0; start < items.length; start += size) yield items.slice(start, start + size)
 }
 
 /** Does `work` on each step, in order; `ahead` has several on their way at once. After a failure no further step begins. */

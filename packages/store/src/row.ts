@@ -21,6 +21,26 @@ export function toRow(span: Span, sequenceId: number): SpanRow {
   return { rolloutId, attemptId, sequenceId, traceId, spanId, parentId, name, startTime, endTime, data }
 }
 
+/** JSON texts as the bytes of a list without its brackets; the memory is theirs alone, so that it can be handed over. */
+export function encodeList(texts: readonly string[]): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(texts.join(','))
+}
+
+/** The same of texts that are bytes already. */
+export function joinList(texts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const size = texts.reduce((sum, { length }) => sum + length + 1, 0)
+  const list = new Uint8Array(Math.max(0, size - 1))
+  let end = 0
+  for (const text of texts) {
+    if (end > 0) list[end++] = COMMA
+    list.set(text, end)
+    end += text.length
+  }
+  return list
+}
+
+const COMMA = 44
+
 /**
  * Why a span can never be stored, or undefined where it can. Python's side refuses a whole batch for one value that
  * is not of Agent Lightning's types, so such a value must not get in.

@@ -19,6 +19,7 @@ import type {
   WorkerSelection,
 } from '../query.ts'
 import type { NamedResources, ResourcesUpdate } from '../resources.ts'
+import { encodeList } from '../row.ts'
 import {
   type Row,
   number,
@@ -195,6 +196,10 @@ export class PostgresEngine implements AsyncEngine {
   async readSpans(ids: readonly number[]): Promise<string[]> {
     const rows = await this.#database.all('SELECT id, data FROM {spans} WHERE id = ANY(?)', ids)
     return inOrder(ids, rows, (row) => text(row, 'data'))
+  }
+
+  async readSpanList(ids: readonly number[]): Promise<Uint8Array<ArrayBuffer>> {
+    return encodeList(await this.readSpans(ids))
   }
 
   nextSequenceIds(rolloutIds: readonly string[]): Promise<number[]> {

@@ -11,7 +11,7 @@ export type Reply =
   | { status: number; json: unknown }
   | { status: number; contentType: string; body: Uint8Array; headers?: Readonly<Record<string, string>> }
   /** JSON in pieces, made as they are taken. */
-  | { status: number; pieces: AsyncIterable<string> }
+  | { status: number; pieces: AsyncIterable<Uint8Array> }
 
 const JSON_TYPE = 'application/json'
 /** Milliseconds that a client may take before it reads on. */
@@ -20,23 +20,30 @@ const PATIENCE = 60_000
 export async function send(request: IncomingMessage, response: ServerResponse, reply: Reply): Promise<void> {
   response.statusCode = reply.status
   if ('pieces' in reply) return sendPieces(response, reply.pieces)
-  let body = 'json' in reply ? Buffer.from(JSON.stringify(reply.json)) : reply.body
-  response.setHeader('content-type', 'json' in reply ? JSON_TYPE : reply.contentType)
-  if ('headers' in reply) response.setHeaders(new Headers(reply.headers))
-  if (!('json' in reply) && acceptsGzip(request)) {
-    body = await deflate(body)
-    response.setHeader('content-encoding', 'gzip')
+  if ('json' in reply) {
+    response.setHeader('content-type', JSON_TYPE)
+    // As text it is sent together with the head.
+    response.end(JSON.stringify(reply.json))
+    return
   }
+  response.setHeader('content-type', reply.contentType)
+  if (reply.headers !== undefined) response.setHeaders(new Headers(reply.headers))
+  const isZipped = acceptsGzip(request)
+  const body = isZipped ? await deflate(reply.body) : reply.body
+  if (isZipped) response.setHeader('content-encoding', 'gzip')
   response.setHeader('content-length', body.length)
   response.end(body)
 }
 
-async function sendPieces(response: ServerResponse, pieces: AsyncIterable<string>): Promise<void> {
+async function sendPieces(response: ServerResponse, pieces: AsyncIterable<Uint8Array>): Promise<void> {
   response.setHeader('content-type', JSON_TYPE)
   const { socket } = response
+  let last: Uint8Array | undefined
   for await (const piece of pieces) {
     if (socket?.destroyed === true) return
-    if (response.write(piece)) continue
+    const takesMore = last === undefined || response.write(last)
+    last = piece
+    if (takesMore) continue
     const late = setTimeout(() => socket?.destroy(), PATIENCE)
     try {
       await drained(response)
@@ -44,7 +51,8 @@ async function sendPieces(response: ServerResponse, pieces: AsyncIterable<string
       clearTimeout(late)
     }
   }
-  response.end()
+  // The only piece of a small page goes with its length.
+  response.end(last)
 }
 
 /** Resolves when it takes more, or is over. */

@@ -2,6 +2,7 @@ import { AglError, spanToJSON } from '@agl/core'
 import { attemptToJSON, resourcesToJSON, rolloutToJSON, workerToJSON } from '../json.ts'
 import { LocalStore } from '../local.ts'
 import { steps } from '../pace.ts'
+import { encodeList } from '../row.ts'
 import type { Store } from '../store.ts'
 import type { AttemptedRollout, Page, SpanQuery, StoreStatistics } from '../types.ts'
 import {
@@ -229,29 +230,31 @@ async function addSpan({ store, body, query }: ApiRequest): Promise<Reply> {
 
 async function spanPage(store: Store, query: SpanQuery): Promise<Reply> {
   if (store instanceof LocalStore) {
-    const { texts, ...rest } = await store.spanTexts(query)
-    return { status: 200, pieces: pageOf(texts, rest) }
+    const { lists, ...rest } = await store.spanLists(query)
+    return { status: 200, pieces: pageOf(lists, rest) }
   }
   const { items, ...rest } = await store.querySpans(query)
-  async function* texts(): AsyncGenerator<readonly string[]> {
-    for (const step of steps(items)) yield step.map((span) => JSON.stringify(spanToJSON(span)))
+  async function* lists(): AsyncGenerator<Uint8Array> {
+    for (const step of steps(items)) yield encodeList(step.map((span) => JSON.stringify(spanToJSON(span))))
   }
-  return { status: 200, pieces: pageOf(texts(), rest) }
+  return { status: 200, pieces: pageOf(lists(), rest) }
 }
 
 /** The page's JSON as it is put together, however many spans there are. */
 async function* pageOf(
-  texts: AsyncIterable<readonly string[]>,
+  lists: AsyncIterable<Uint8Array>,
   { limit, offset, total }: Omit<Page<unknown>, 'items'>,
-): AsyncGenerator<string> {
-  let before = '{"items":['
-  for await (const step of texts) {
-    if (step.length === 0) continue
-    yield before + step.join(',')
-    before = ','
+): AsyncGenerator<Uint8Array> {
+  let parts: Uint8Array[] = [Buffer.from('{"items":[')]
+  for await (const list of lists) {
+    if (parts.length > 1) {
+      yield Buffer.concat(parts)
+      parts = [Buffer.from(',')]
+    }
+    parts.push(list)
   }
-  const end = `],"limit":${limit},"offset":${offset},"total":${total}}`
-  yield before === ',' ? end : before + end
+  parts.push(Buffer.from(`],"limit":${limit},"offset":${offset},"total":${total}}`))
+  yield Buffer.concat(parts)
 }
 
 function statisticsToJSON(statistics: StoreStatistics): Record<string, unknown> {

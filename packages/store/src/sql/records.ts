@@ -78,6 +78,11 @@ export function text(row: Row, column: string): string {
   return optionalText(row, column) ?? unreadable(column)
 }
 
+export function bytes(row: Row, column: string): Uint8Array {
+  const value = row[column]
+  return value instanceof Uint8Array ? value : unreadable(column)
+}
+
 export function number(row: Row, column: string): number {
   return optionalNumber(row, column) ?? unreadable(column)
 }

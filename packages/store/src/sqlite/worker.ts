@@ -10,7 +10,11 @@ import type { Failure, Reply, Request, WorkerSettings } from './messages.ts'
  */
 
 const settings: WorkerSettings = workerData
-const reply = (message: Reply): void => parentPort?.postMessage(message)
+const reply = (message: Reply): void => {
+  const bytes = 'value' in message && message.value instanceof Uint8Array ? message.value.buffer : undefined
+  // Handed over, not copied.
+  parentPort?.postMessage(message, bytes instanceof ArrayBuffer ? [bytes] : [])
+}
 
 function failure(error: unknown): Failure {
   const code = AglError.is(error) ? error.code : 'store_unavailable'
