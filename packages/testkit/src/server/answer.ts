@@ -1,4 +1,4 @@
-import { makeCall, promptsOf, type Asked, type Maker } from './call.ts'
+import { makeCall, promptsOf, type Asked, type Maker } from './make-call.ts'
 import { chatBody, chatChunks } from './chat.ts'
 import { completionBody, completionChunks } from './completions.ts'
 import { sendBody, sendFrames, type Exchange } from './deliver.ts'

@@ -1,4 +1,4 @@
-import { promptsOf } from './call.ts'
+import { promptsOf } from './make-call.ts'
 import { number, text, type Json } from './json.ts'
 import type { Tokenizer } from './tokenizer.ts'
 import type { Reply } from './types.ts'

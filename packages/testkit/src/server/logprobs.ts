@@ -1,6 +1,5 @@
 import type { Token, Tokenizer } from './tokenizer.ts'
-import type { Family } from './dialects/dialect.ts'
-import type { Flavor } from './types.ts'
+import type { Family, Flavor } from './types.ts'
 
 export interface LogprobOptions {
   flavor: Flavor

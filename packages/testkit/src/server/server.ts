@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { answer, answerFault, answersAlone, requestOf, Script } from './answer.ts'
-import type { Asked, Maker } from './call.ts'
+import type { Asked, Maker } from './make-call.ts'
 import { sendBody, type Exchange } from './deliver.ts'
 import { dialectOf, familyOf } from './dialects/index.ts'
 import { errorReply, unauthorized } from './errors.ts'

@@ -14,6 +14,9 @@ import type { ChatMessage } from './template.ts'
  */
 export type Flavor = 'openai' | 'vllm' | 'vllm-0.10' | 'vllm-patched' | 'litellm' | 'sglang' | 'llamacpp'
 
+/** The two wire formats that are made from scratch; the others are one of them, changed. */
+export type Family = 'openai' | 'vllm'
+
 export type ReasoningField = 'reasoning' | 'reasoning_content'
 
 export type Endpoint = 'chat' | 'completions' | 'responses' | 'embeddings'

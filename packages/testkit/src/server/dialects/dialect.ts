@@ -1,9 +1,6 @@
 import type { Call } from '../call.ts'
 import { isRecord, list, type Json } from '../json.ts'
-import type { Endpoint, ReasoningField } from '../types.ts'
-
-/** The two wire formats that are made from scratch; the others are one of them, changed. */
-export type Family = 'openai' | 'vllm'
+import type { Endpoint, Family, ReasoningField } from '../types.ts'
 
 /** What makes a server's wire format differ from its family's. */
 export interface Dialect {

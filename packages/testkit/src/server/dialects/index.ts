@@ -1,5 +1,5 @@
-import type { Flavor } from '../types.ts'
-import type { Dialect, Family } from './dialect.ts'
+import type { Family, Flavor } from '../types.ts'
+import type { Dialect } from './dialect.ts'
 import { litellm } from './litellm.ts'
 import { llamacpp } from './llamacpp.ts'
 import { sglang } from './sglang.ts'
