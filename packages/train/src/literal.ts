@@ -17,20 +17,26 @@ export type Literal = string | number | boolean | null | Literal[] | Map<unknown
 
 const NAMES: Readonly<Record<string, Literal>> = { None: null, True: true, False: false }
 
+/** Of texts, only how they begin: what repeats an alternative takes stack for each character. */
 const TOKEN = new RegExp(
   [
-    String.raw`(?<skip>(?:[ \t\f\r\n]|\\\r?\n|#[^\r\n]*)+)`,
-    String.raw`(?<text>(?<prefix>[rR]?[bB]|[bB]?[rR]|[uU])?(?:"""(?:[^\\]|\\[^])*?"""|'''(?:[^\\]|\\[^])*?'''|"(?:[^"\\\r\n]|\\[^])*"|'(?:[^'\\\r\n]|\\[^])*'))`,
-    String.raw`(?<number>0[xX](?:_?[0-9a-fA-F])+|0[bB](?:_?[01])+|0[oO](?:_?[0-7])+|(?:\d(?:_?\d)*\.?(?:\d(?:_?\d)*)?|\.\d(?:_?\d)*)(?:[eE][-+]?\d(?:_?\d)*)?[jJ]?)`,
+    String.raw`(?<skip>[ \t\f\r\n]+|\\\r?\n|#[^\r\n]*)`,
+    String.raw`(?<prefix>[rR]?[bB]|[bB]?[rR]|[uU])?(?<quote>"""|'''|"|')`,
+    String.raw`(?<number>0[xX](?:_?[0-9a-fA-F]+)+|0[bB](?:_?[01]+)+|0[oO](?:_?[0-7]+)+|(?:\d+(?:_\d+)*\.?(?:\d+(?:_\d+)*)?|\.\d+(?:_\d+)*)(?:[eE][-+]?\d+(?:_\d+)*)?[jJ]?)`,
     String.raw`(?<word>[A-Za-z_]\w*)`,
     String.raw`(?<sign>\.\.\.|[-+()[\]{},:])`,
   ].join('|'),
   'y',
 )
+/** Python reads no more brackets in one another. */
+const DEEPEST = 200
 
 interface Token {
   kind: 'text' | 'number' | 'word' | 'sign'
+  /** What stands between the quotes of a text. */
   text: string
+  /** Of a text: the letters before it. */
+  prefix?: string
 }
 
 /** Undefined where the text is no literal. */
@@ -51,25 +57,43 @@ function fail(): never {
 function tokenize(source: string): Token[] {
   const tokens: Token[] = []
   let depth = 0
+  let isOver = false
   TOKEN.lastIndex = 0
   for (let end = 0; end < source.length; end = TOKEN.lastIndex) {
     const groups = TOKEN.exec(source)?.groups
     if (groups === undefined) fail()
-    const { skip, text, number, word, sign } = groups
+    const { skip, prefix = '', quote, number, word, sign } = groups
     if (skip !== undefined) {
       // Outside of brackets a line break ends the expression; only blank lines may follow.
-      const isBroken = depth === 0 && tokens.length > 0 && /[\r\n]/.test(skip.replace(/\\\r?\n/g, ''))
-      if (isBroken && !/^(?:[ \t\f\r\n]|#[^\r\n]*)*$/.test(source.slice(TOKEN.lastIndex))) fail()
+      if (depth === 0 && tokens.length > 0 && skip[0] !== '\\' && /[\r\n]/.test(skip)) isOver = true
       continue
     }
-    if (sign !== undefined && '([{'.includes(sign)) depth++
-    if (sign !== undefined && ')]}'.includes(sign)) depth--
-    if (text !== undefined) tokens.push({ kind: 'text', text })
-    else if (number !== undefined) tokens.push({ kind: 'number', text: number })
+    if (isOver) fail()
+    if (quote !== undefined) {
+      const start = TOKEN.lastIndex
+      const close = closeOf(source, start, quote)
+      tokens.push({ kind: 'text', text: source.slice(start, close), prefix })
+      TOKEN.lastIndex = close + quote.length
+    } else if (number !== undefined) tokens.push({ kind: 'number', text: number })
     else if (word !== undefined) tokens.push({ kind: 'word', text: word })
-    else if (sign !== undefined) tokens.push({ kind: 'sign', text: sign })
+    else if (sign !== undefined) {
+      if ('([{'.includes(sign) && ++depth > DEEPEST) fail()
+      if (')]}'.includes(sign)) depth--
+      tokens.push({ kind: 'sign', text: sign })
+    }
   }
   return tokens
+}
+
+/** Where the quote stands that ends the text which begins at `start`. */
+function closeOf(source: string, start: number, quote: string): number {
+  for (let i = start; i < source.length; i++) {
+    const char = source[i]
+    if (char === '\\') i++
+    else if (char === quote[0] && source.startsWith(quote, i)) return i
+    else if (quote.length === 1 && (char === '\n' || char === '\r')) fail()
+  }
+  return fail()
 }
 
 class Reader {
@@ -137,7 +161,7 @@ class Reader {
     if (this.#take('...')) return new Other('ellipsis')
     const token = this.#tokens[this.#next++]
     if (token?.kind === 'number') return numberOf(token.text)
-    if (token?.kind === 'text') return this.#texts(token.text)
+    if (token?.kind === 'text') return this.#texts(token)
     if (token?.kind !== 'word') fail()
     if (token.text === 'set' && this.#take('(') && this.#take(')')) return new Other('set', false)
     const value = Object.hasOwn(NAMES, token.text) ? NAMES[token.text] : undefined
@@ -175,11 +199,11 @@ class Reader {
   }
 
   /** Texts that stand side by side are one. */
-  #texts(first: string): Literal {
+  #texts(first: Token): Literal {
     const parts = [first]
     for (let next = this.#tokens[this.#next]; next?.kind === 'text'; next = this.#tokens[++this.#next])
-      parts.push(next.text)
-    const bytes = parts.filter((part) => /^[rR]?[bB]/.test(part)).length
+      parts.push(next)
+    const bytes = parts.filter(({ prefix = '' }) => /b/i.test(prefix)).length
     if (bytes === 0) return parts.map(textOf).join('')
     return bytes === parts.length ? new Other('bytes') : fail()
   }
@@ -216,10 +240,9 @@ const ESCAPES: Readonly<Record<string, string>> = {
   '"': '"',
 }
 
-function textOf(token: string): string {
-  const [, prefix = '', quote = '', inside = ''] = /^(\w*)('''|"""|'|")([^]*)\2$/.exec(token) ?? []
-  if (/r/i.test(prefix) || quote === '') return inside
-  return inside.replace(/\\(\r\n|[0-7]{1,3}|x[^]{0,2}|u[^]{0,4}|U[^]{0,8}|[^])/g, (whole, escape: string) => {
+function textOf({ text, prefix = '' }: Token): string {
+  if (/r/i.test(prefix)) return text
+  return text.replace(/\\(\r\n|[0-7]{1,3}|x[^]{0,2}|u[^]{0,4}|U[^]{0,8}|[^])/g, (whole, escape: string) => {
     if (/^[0-7]/.test(escape)) return String.fromCodePoint(Number.parseInt(escape, 8))
     if (!/^[xuU]/.test(escape)) return ESCAPES[escape] ?? whole
     const length = { x: 2, u: 4, U: 8 }[escape.charAt(0)] ?? 0

@@ -190,6 +190,37 @@ describe('toProxyTriplets', () => {
     ])
   })
 
+  it.each([
+    ['a text', (long: string) => `[{'text': '${long}', 'token_ids': [2]}]`],
+    ['a text in three quotes', (long: string) => `[{'text': """${long}""", 'token_ids': [2]}]`],
+    [
+      'a text with escapes',
+      (long: string) =>
+        `[{'text': '${long.replaceAll('a'.repeat(9), String.raw`aaaaaaa\'`)}', 'token_ids': [2]}]`,
+    ],
+    ['blank lines', (long: string) => `[${long.replaceAll('a', '\n')}{'token_ids': [2]}]`],
+    ['digits', (long: string) => `[{'logprob': 0.${long.replaceAll('a', '1')}, 'token_ids': [2]}]`],
+  ])('reads what holds millions of characters as %s', (_what, write) => {
+    const attributes = {
+      'llm.hosted_vllm.prompt_token_ids': '[1]',
+      'llm.hosted_vllm.choices': write('a'.repeat(9_000_000)),
+    }
+    expect(toProxyTriplets([span({ spanId: 'a', name: 'raw_gen_ai_request', attributes })])).toMatchObject([
+      { prompt: { token_ids: [1] }, response: { token_ids: [2] } },
+    ])
+  })
+
+  it.each(['[['.repeat(3_000_000), `'${'a'.repeat(9_000_000)}`, `"""${'"" '.repeat(2_000_000)}`])(
+    'leaves out millions of characters that are no literal (%#)',
+    (choices) => {
+      const attributes = { 'llm.hosted_vllm.prompt_token_ids': '[1]', 'llm.hosted_vllm.choices': choices }
+      const warnings: AdapterWarning[] = []
+      const onWarning = (warning: AdapterWarning): void => void warnings.push(warning)
+      toProxyTriplets([span({ spanId: 'a', name: 'raw_gen_ai_request', attributes })], { onWarning })
+      expect(warnings).toMatchObject([{ code: 'attribute_ignored' }])
+    },
+  )
+
   it('refuses a reward that is none', () => {
     const spans = [
       span({
