@@ -45,13 +45,17 @@ describe('agl export', () => {
     const args = ['export', '--format', 'triplets', ...STORE, '--out', 'train.jsonl']
     await app.agl(args)
     const before = readFileSync(join(app.folder, 'train.jsonl'), 'utf8')
-    expect((await app.agl(args)).code).toBe(0)
+    const again = await app.agl(args)
+    expect(again.code).toBe(0)
+    expect(again.stderr).toMatch(/ from 4 rollouts in train\.jsonl; 4 are from an earlier export\n$/)
     expect(readFileSync(join(app.folder, 'train.jsonl'), 'utf8')).toBe(before)
     await app.agl(['demo', '--problems', '2'])
     const { stderr } = await app.agl(args)
     const after = readFileSync(join(app.folder, 'train.jsonl'), 'utf8')
     expect(after.startsWith(before)).toBe(true)
-    expect(stderr).toContain(`${parse(after).length} lines of triplets from 6 rollouts`)
+    expect(stderr).toContain(
+      `${parse(after).length} lines of triplets from 6 rollouts in train.jsonl; 4 are from an earlier export`,
+    )
   })
 
   it('writes chats to standard output, with the tools that were called', async () => {

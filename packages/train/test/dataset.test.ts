@@ -14,7 +14,15 @@ describe('exportDataset', () => {
     await addRollout(store, 'ro-b')
     const out = join(folder(), 'train.jsonl')
     const result = await exportDataset(store, { format: 'triplets', out })
-    expect(result).toEqual({ rollouts: 2, total: 2, lines: 2, failed: 0, rejected: 0, unfinished: 0 })
+    expect(result).toEqual({
+      rollouts: 2,
+      total: 2,
+      earlier: 0,
+      lines: 2,
+      failed: 0,
+      rejected: 0,
+      unfinished: 0,
+    })
     expect(readLines(out)).toEqual(
       ['ro-a', 'ro-b'].map((rolloutId) => ({
         rollout_id: rolloutId,
@@ -100,7 +108,15 @@ describe('exportDataset', () => {
     const onProgress = (progress: ExportProgress): void => void told.push(progress)
     const out = join(folder(), 'train.jsonl')
     await exportDataset(store, { format: 'triplets', out, onProgress })
-    expect(told.at(-1)).toEqual({ rollouts: 1, total: 1, lines: 1, failed: 0, rejected: 0, unfinished: 0 })
+    expect(told.at(-1)).toEqual({
+      rollouts: 1,
+      total: 1,
+      earlier: 0,
+      lines: 1,
+      failed: 0,
+      rejected: 0,
+      unfinished: 0,
+    })
   })
 
   it('writes ids as lists, in whatever form an adapter passes them on', async () => {
@@ -149,7 +165,7 @@ describe('exportDataset', () => {
       const result = await exportDataset(store, { format, out, minReward })
       return { ...result, ids: readLines(out).map((line) => line['rollout_id']) }
     }
-    const good = { rollouts: 6, total: 6, failed: 1, rejected: 3, unfinished: 0 }
+    const good = { rollouts: 6, total: 6, earlier: 0, failed: 1, rejected: 3, unfinished: 0 }
     expect(await take('triplets', 0.75)).toEqual({ ...good, lines: 2, ids: ['ro-good', 'ro-text'] })
     expect(await take('spans', 0.75)).toMatchObject({ rejected: 3, lines: 4 })
     expect(await take('triplets', 0.5)).toMatchObject({
@@ -176,9 +192,17 @@ describe('exporting to a file again', () => {
     await addRollout(store, 'ro-a')
     const out = join(folder(), 'train.jsonl')
     await exportDataset(store, { format: 'triplets', out })
-    expect(await exportDataset(store, { format: 'triplets', out })).toMatchObject({ rollouts: 1, lines: 1 })
+    expect(await exportDataset(store, { format: 'triplets', out })).toMatchObject({
+      rollouts: 1,
+      earlier: 1,
+      lines: 1,
+    })
     await addRollout(store, 'ro-b')
-    expect(await exportDataset(store, { format: 'triplets', out })).toMatchObject({ rollouts: 2, lines: 2 })
+    expect(await exportDataset(store, { format: 'triplets', out })).toMatchObject({
+      rollouts: 2,
+      earlier: 1,
+      lines: 2,
+    })
     expect(readLines(out).map((line) => line['rollout_id'])).toEqual(['ro-a', 'ro-b'])
   })
 
@@ -190,9 +214,17 @@ describe('exporting to a file again', () => {
     const out = join(folder(), 'train.jsonl')
     expect(await exportDataset(store, { format: 'triplets', out })).toMatchObject({ lines: 1, unfinished: 2 })
     await store.updateAttempt('ro-a', 'latest', { status: 'failed' })
-    expect(await exportDataset(store, { format: 'triplets', out })).toMatchObject({ lines: 2, unfinished: 1 })
+    expect(await exportDataset(store, { format: 'triplets', out })).toMatchObject({
+      earlier: 1,
+      lines: 2,
+      unfinished: 1,
+    })
     await store.updateAttempt('ro-c', 'latest', { status: 'succeeded' })
-    expect(await exportDataset(store, { format: 'triplets', out })).toMatchObject({ lines: 3, unfinished: 0 })
+    expect(await exportDataset(store, { format: 'triplets', out })).toMatchObject({
+      earlier: 2,
+      lines: 3,
+      unfinished: 0,
+    })
     expect(readLines(out).map((line) => line['rollout_id'])).toEqual(['ro-b', 'ro-a', 'ro-c'])
   })
 

@@ -57,10 +57,11 @@ export async function exportRuns(options: ExportCommandOptions): Promise<void> {
 }
 
 function summary(result: ExportProgress, format: DatasetFormat, out: string | undefined): string {
-  const { rollouts, lines, failed, rejected, unfinished } = result
+  const { rollouts, earlier, lines, failed, rejected, unfinished } = result
   const parts = [
     `${count(lines, out?.endsWith('.parquet') === true ? 'row' : 'line')} of ${format} from ${count(rollouts, 'rollout')}${out === undefined ? '' : ` in ${out}`}`,
   ]
+  if (earlier > 0) parts.push(`${number(earlier)} ${earlier === 1 ? 'is' : 'are'} from an earlier export`)
   if (failed > 0)
     parts.push(`${number(failed)} could not be adapted and ${failed === 1 ? 'is' : 'are'} left out`)
   if (rejected > 0)

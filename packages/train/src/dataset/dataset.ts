@@ -16,6 +16,8 @@ export interface ExportProgress {
   /** Rollouts that are dealt with, and those that the store has. */
   rollouts: number
   total: number
+  /** Of these, the ones that an earlier export to the same file had dealt with, and this one passes over. */
+  earlier: number
   /** Rows written. */
   lines: number
   /** Rollouts that the adapter refused; see `onFailure`. */

@@ -30,6 +30,7 @@ export class Exporter<Row> {
   readonly #options: ExportOptions
   readonly #state: ExportState
   readonly #output: Output<Row>
+  readonly #earlier: number
   #total = 0
   #committed = performance.now()
 
@@ -38,6 +39,7 @@ export class Exporter<Row> {
     this.#options = options
     this.#state = state
     this.#output = output
+    this.#earlier = state.seen - state.unfinished.length
   }
 
   async run(): Promise<ExportProgress> {
@@ -83,6 +85,7 @@ export class Exporter<Row> {
     return {
       rollouts: seen - unfinished.length,
       total: this.#total,
+      earlier: this.#earlier,
       lines,
       failed,
       rejected,
