@@ -41,9 +41,10 @@ export const COMPRESSIONS: readonly Compression[] = ['none', 'gzip', 'deflate']
 /** Sends one request. Never rejects, and nothing of what it says holds a header's value. */
 export async function post(body: Uint8Array, contentType: string, options: PostOptions): Promise<Outcome> {
   const { compression, timeout, closed } = options
+  const signal = AbortSignal.any([closed, AbortSignal.timeout(timeout)])
   let given: HeaderValues = {}
   try {
-    given = await headersFrom(options.headers)
+    given = await headersFrom(options, signal)
     const headers = {
       'user-agent': 'agl-otlp',
       ...lowerCased(given),
@@ -57,7 +58,7 @@ export async function post(body: Uint8Array, contentType: string, options: PostO
       body: compression === 'none' ? body : await compressors[compression](body),
       // A redirected POST may arrive as a GET, and its page of HTML would pass for success.
       redirect: 'manual',
-      signal: AbortSignal.any([closed, AbortSignal.timeout(timeout)]),
+      signal,
     })
     return outcomeOf(response, await start(response), given)
   } catch (error) {
@@ -117,7 +118,7 @@ function waitAskedFor(header: string | null): number {
 
 function failureText(error: unknown, timeout: number): string {
   if (!(error instanceof Error)) return String(error)
-  if (error.name === 'TimeoutError') return `it has not answered within ${timeout} ms`
+  if (isTimeout(error)) return `it has not answered within ${timeout} ms`
   if (error.name === 'AbortError') return 'the sink was closed'
   const { cause } = error
   const code: unknown = cause instanceof Error && 'code' in cause ? cause.code : undefined
@@ -125,17 +126,33 @@ function failureText(error: unknown, timeout: number): string {
   return cause instanceof Error ? cause.message : error.message
 }
 
+function isTimeout(error: unknown): boolean {
+  return error instanceof Error && error.name === 'TimeoutError'
+}
+
 /** What a program's own function throws may hold the key that it asked for: nothing of it is said but its class. */
-async function headersFrom(option: HeadersOption): Promise<HeaderValues> {
+async function headersFrom(
+  { headers: option, timeout }: PostOptions,
+  signal: AbortSignal,
+): Promise<HeaderValues> {
   if (typeof option !== 'function') return option
   try {
-    const given: unknown = await option()
+    signal.throwIfAborted()
+    const given: unknown = await Promise.race([option(), abortOf(signal)])
     if (isHeaders(given)) return given
     throw new TypeError('no headers')
   } catch (error) {
+    const what = 'the function for "headers"'
+    if (signal.aborted && error === signal.reason) {
+      throw isTimeout(error) ? new Error(`${what} has not given them within ${timeout} ms`) : error
+    }
     const kind = error instanceof Error ? error.constructor.name : typeof error
-    throw new Error(`the function for "headers" fails (${kind})`)
+    throw new Error(`${what} fails (${kind})`)
   }
+}
+
+function abortOf(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
 }
 
 function isHeaders(value: unknown): value is HeaderValues {

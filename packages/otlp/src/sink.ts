@@ -23,7 +23,7 @@ export interface OtlpSinkOptions {
   vocabulary?: Vocabulary | ((span: Span) => Span | null | undefined)
   /** Attributes that are added to each span's resource. */
   resource?: Attributes
-  /** Milliseconds that a request may take. @default 10000 */
+  /** Milliseconds that a request may take, with its headers. @default 10000 */
   timeout?: number
   /** Most bytes of a request before compression, roughly; one span may have more. @default 4 MB */
   maxBytes?: number

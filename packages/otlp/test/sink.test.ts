@@ -36,8 +36,8 @@ function withVocabulary(url: string, vocabulary: (one: Span) => unknown, more: o
   return Reflect.apply(sinkTo, undefined, [url, { ...more, vocabulary }])
 }
 
-function withHeaders(url: string, headers: () => unknown): { sink: Sink } {
-  return Reflect.apply(sinkTo, undefined, [url, { headers }])
+function withHeaders(url: string, headers: () => unknown, more: object = {}): { sink: Sink } {
+  return Reflect.apply(sinkTo, undefined, [url, { ...more, headers }])
 }
 
 const ids = (spans: readonly Span[]): string[] => spans.map(({ spanId }) => spanId)
@@ -376,6 +376,26 @@ describe('otlpSink', () => {
     expect(outcome).toMatchObject({ code: 'sink_failed', message: expect.stringContaining('header') })
     expect(inspect(outcome)).not.toContain(KEY)
     expect(server.got).toEqual([])
+  })
+
+  it('waits for headers no longer than for a server', async () => {
+    await using server = await backend()
+    const answers = [new Promise<never>(() => {}), { 'x-key': KEY }]
+    const { sink } = withHeaders(server.url, () => answers.shift(), { timeout: 50 })
+    const spans = many(1)
+    await expect(sink.write(spans, [])).rejects.toThrow('"headers" has not given them within 50 ms')
+    expect(await sink.write(spans, [])).toEqual({ dropped: 0 })
+    expect(server.got).toMatchObject([{ headers: { 'x-key': KEY } }])
+  })
+
+  it('lets go of headers that never come when it is closed', async () => {
+    await using server = await backend()
+    const asked = vi.fn(() => new Promise<never>(() => {}))
+    const { sink } = withHeaders(server.url, asked, { timeout: 60_000 })
+    const written = Promise.resolve(sink.write(many(1), [])).catch((error: unknown) => String(error))
+    await vi.waitFor(() => expect(asked).toHaveBeenCalledOnce())
+    await sink.close?.()
+    expect(await written).toContain('the sink was closed')
   })
 
   it('refuses addresses and headers that cannot be, without showing what is secret in them', () => {
