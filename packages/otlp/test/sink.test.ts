@@ -390,7 +390,7 @@ describe('otlpSink', () => {
 
   it('lets go of headers that never come when it is closed', async () => {
     await using server = await backend()
-    const asked = vi.fn(() => new Promise<never>(() => {}))
+    const asked = vi.fn<() => Promise<never>>(() => new Promise(() => {}))
     const { sink } = withHeaders(server.url, asked, { timeout: 60_000 })
     const written = Promise.resolve(sink.write(many(1), [])).catch((error: unknown) => String(error))
     await vi.waitFor(() => expect(asked).toHaveBeenCalledOnce())

@@ -447,6 +447,55 @@ describe('fromForeign', () => {
     })
   })
 
+  it('keeps numbers as they are written, where what a model wrote stands in JSON', () => {
+    const given = '{"id":12345678901234567890,"ids":[9007199254740993,-0],"far":1e400,"price":1.0}'
+    const back = fromGenAI(
+      span({
+        attributes: {
+          'gen_ai.operation.name': 'chat',
+          'gen_ai.input.messages': `[
+            {"role":"user","parts":[{"type":"place","number":12345678901234567890}]},
+            {"role":"tool","parts":[{"type":"tool_call_response","id":7,"response":12345678901234567890}]}
+          ]`,
+          'gen_ai.output.messages': `[
+            {"role":"assistant","parts":[{"type":"tool_call","id":"c","name":"buy","arguments":${given}}]},
+            12345678901234567890
+          ]`,
+          'gen_ai.tool.definitions': `[{"type":"function","name":"buy","parameters":${given}}]`,
+        },
+      }),
+    )
+    expect(back.attributes).toMatchObject({
+      'gen_ai.prompt.0.content': '[{"type":"place","number":12345678901234567890}]',
+      'gen_ai.prompt.1.tool_call_id': '7',
+      'gen_ai.prompt.1.content': '12345678901234567890',
+      'gen_ai.completion.0.tool_calls.0.arguments': given,
+      'gen_ai.request.functions.0.parameters': given,
+    })
+    expect(back.attributes).not.toHaveProperty(['gen_ai.completion.1.role'])
+    expect(toGenAI(back).attributes['gen_ai.input.messages']).toContain('"number":12345678901234567890')
+  })
+
+  it("reads OpenInference's parameters as numbers where these say the same", () => {
+    const { attributes } = fromOpenInference(
+      span({
+        attributes: {
+          'openinference.span.kind': 'LLM',
+          'llm.invocation_parameters':
+            '{"temperature":1.0,"seed":12345678901234567890,"top_p":0.5,"logit_bias":{"5":-1.0}}',
+          'llm.tools.0.tool.json_schema': '{"name":"buy","parameters":{"maximum":12345678901234567890}}',
+        },
+      }),
+    )
+    expect(attributes).toMatchObject({
+      'gen_ai.request.temperature': 1,
+      'gen_ai.request.seed': '12345678901234567890',
+      'gen_ai.request.top_p': 0.5,
+      'gen_ai.request.logit_bias': '{"5":-1.0}',
+      'gen_ai.request.functions.0.parameters': '{"maximum":12345678901234567890}',
+    })
+  })
+
   it("reads AgentOps' JavaScript SDK, whose numbers are texts", () => {
     const foreign = span({
       name: 'generation',

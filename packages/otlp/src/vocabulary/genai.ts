@@ -1,11 +1,12 @@
 import type { Attributes, Span, SpanEvent } from '@agl/core'
+import { isFields } from './exact.ts'
 import {
   asRecord,
   asText,
   exact,
-  isFields,
   kindOfRecord,
   parsed,
+  parsedExactly,
   partsIn,
   present,
   readCompletions,
@@ -138,14 +139,14 @@ export function fromGenAI(span: Span): Span {
 }
 
 function takeMessages(into: Attributes, theirs: Attributes): void {
-  const system = parsed(textOf(theirs['gen_ai.system_instructions']))
+  const system = parsedExactly(textOf(theirs['gen_ai.system_instructions']))
   const prompt = messagesIn(theirs['gen_ai.input.messages'] ?? theirs['gen_ai.prompt'], 'user')
   if (Array.isArray(system)) prompt.unshift(...fromParts('system', system))
   writePrompt(into, prompt)
   const answers = theirs['gen_ai.output.messages'] ?? theirs['gen_ai.completion']
   const reasons = theirs['gen_ai.response.finish_reasons']
   writeCompletions(into, messagesIn(answers, 'assistant', Array.isArray(reasons) ? reasons : []))
-  const definitions = parsed(textOf(theirs['gen_ai.tool.definitions']))
+  const definitions = parsedExactly(textOf(theirs['gen_ai.tool.definitions']))
   if (!Array.isArray(definitions)) return
   const tools = definitions.filter(isFields).map(({ function: inner, ...outer }) => {
     const { name, description, parameters } = isFields(inner) ? inner : outer
@@ -166,7 +167,7 @@ function messagesIn(
 ): Message[] {
   const text = textOf(value)
   if (text === undefined) return []
-  const list = parsed(text)
+  const list = parsedExactly(text)
   const withReason = (messages: Message[], i: number, own?: unknown): Message[] => {
     const last = messages.at(-1)
     const reason = asText(own ?? reasons[i])

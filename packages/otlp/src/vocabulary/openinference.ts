@@ -1,13 +1,14 @@
 import type { AttributeValue, Attributes, Span } from '@agl/core'
+import { asNumber, isFields } from './exact.ts'
 import {
   asRecord,
   asText,
   exact,
   below,
   indexed,
-  isFields,
   kindOfRecord,
   parsed,
+  parsedExactly,
   partsIn,
   present,
   readCompletions,
@@ -160,14 +161,14 @@ function takeCall(into: Attributes, theirs: Attributes): void {
   if (answers[0] !== undefined && reason !== undefined) answers[0].finishReason = reason
   writePrompt(into, prompt)
   writeCompletions(into, answers)
-  const parameters = parsed(textOf(theirs['llm.invocation_parameters']))
+  const parameters = parsedExactly(textOf(theirs['llm.invocation_parameters']))
   for (const [name, value] of isFields(parameters) ? Object.entries(parameters) : []) {
     if (value === null || name === 'messages' || name === 'tools') continue
-    const primitive = typeof value === 'number' || typeof value === 'boolean' ? value : asText(value)
+    const primitive = typeof value === 'boolean' ? value : (asNumber(value) ?? asText(value))
     if (primitive !== undefined) into[`gen_ai.request.${name}`] ??= primitive
   }
   const tools = indexed(theirs, 'llm.tools').map((item): Tool => {
-    const schema = parsed(textOf(item.get('tool.json_schema')))
+    const schema = parsedExactly(textOf(item.get('tool.json_schema')))
     const fields = isFields(schema) ? schema : {}
     const {
       name,

@@ -1,5 +1,6 @@
 import { getRewardsFromSpan, type AttributeValue, type Attributes, type Reward, type Span } from '@agl/core'
 import { setAttribute } from '../values.ts'
+import { isFields, parseExactly } from './exact.ts'
 import type { Kind, Names } from './tables.ts'
 
 /*
@@ -257,10 +258,18 @@ export function asRecord(
 
 /** `value` where it is JSON of a list or an object. */
 export function parsed(value: string | undefined): unknown {
+  return parsedBy(JSON.parse, value)
+}
+
+/** As `parsed`, with numbers as `parseExactly` keeps them: for what `asText` is to write again. */
+export function parsedExactly(value: string | undefined): unknown {
+  return parsedBy(parseExactly, value)
+}
+
+function parsedBy(parse: (text: string) => unknown, value: string | undefined): unknown {
   if (value === undefined || !/^\s*[[{]/.test(value)) return undefined
   try {
-    const result: unknown = JSON.parse(value)
-    return result
+    return parse(value)
   } catch {
     return undefined
   }
@@ -284,13 +293,9 @@ export function exact(text: string | undefined): unknown {
   }
 }
 
-export function isFields(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
 /** A list of objects with a type, as messages in parts are; undefined for anything else. */
 export function partsIn(content: string | undefined): Record<string, unknown>[] | undefined {
-  const list = parsed(content)
+  const list = parsedExactly(content)
   if (!Array.isArray(list) || list.length === 0) return undefined
   const parts = list.filter((item) => isFields(item) && typeof item['type'] === 'string')
   return parts.length === list.length ? parts : undefined
