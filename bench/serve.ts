@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { type Span, spanToJSON } from '@agl/core'
 import { encodeTraces } from '@agl/otlp'
-import { Wire } from './wire.ts'
+import { requestOf, Wire } from './wire.ts'
 
 /*
  * Our server beside Agent Lightning's own, spans in and out over HTTP: `npm run bench:serve`. `AGL_PYTHON` names a
@@ -122,11 +122,6 @@ async function rate(url: string, requests: readonly Buffer[]): Promise<number> {
   const seconds = (performance.now() - began) / 1000
   for (const wire of wires) wire.close()
   return requests.length / seconds
-}
-
-function requestOf(to: string, body: string | Uint8Array, type = 'application/json'): Buffer {
-  const head = `POST ${to} HTTP/1.1\r\nhost: localhost\r\ncontent-type: ${type}\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n`
-  return Buffer.concat([Buffer.from(head), Buffer.from(body)])
 }
 
 /** A model call of about 4 kB of JSON, token ids and log probabilities included. */

@@ -23,7 +23,7 @@ export class Wire {
     return new Wire(socket)
   }
 
-  /** The answer with its head, in pieces. */
+  /** The answer with its head, in pieces. @throws Error where it is no success */
   send(bytes: Buffer): Promise<readonly Buffer[]> {
     return new Promise((resolve, reject) => {
       this.#done = resolve
@@ -50,6 +50,12 @@ export class Wire {
     if (/^HTTP\/1\.1 20\d/.test(first.toString('latin1', 0, 20))) this.#done?.(answer)
     else this.#failed?.(new Error(first.toString('utf8', 0, 500)))
   }
+}
+
+/** A request, ready to be sent any number of times. */
+export function requestOf(to: string, body: string | Uint8Array, type = 'application/json'): Buffer {
+  const head = `POST ${to} HTTP/1.1\r\nhost: localhost\r\ncontent-type: ${type}\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n`
+  return Buffer.concat([Buffer.from(head), Buffer.from(body)])
 }
 
 /** Bytes of the whole answer; -1 where it comes in chunks. */
