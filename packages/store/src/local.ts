@@ -89,7 +89,9 @@ export class LocalStore implements Store {
       const { limit = 1, signal } = options
       if (!Number.isSafeInteger(limit)) throw invalidLimit(limit)
       const workerId = worker(options.workerId)
-      const timeout = seconds('timeout', options.timeout ?? 0)
+      const patience = seconds('timeout', options.timeout ?? 0)
+      // Who wants nothing does not wait for it.
+      const timeout = limit > 0 ? patience : 0
       return this.#waits.take({ timeout, signal }, () => this.#call('dequeueRollouts', limit, workerId))
     })
   }

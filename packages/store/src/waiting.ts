@@ -1,10 +1,19 @@
 /** Longest time in milliseconds that a timer of Node takes. */
 const LONGEST = 2 ** 31 - 1
 
-/** Somebody who waits for something to happen, or for a time to pass. What happens before `wait` counts too. */
+/** Somebody who waits for something to happen, or for a time to pass. What happens between `look` and `wait` counts too. */
 export class Waiter {
   #rung = false
   #wake: (() => void) | undefined
+
+  get isRung(): boolean {
+    return this.#rung
+  }
+
+  /** What has happened until now is about to be seen. */
+  look(): void {
+    this.#rung = false
+  }
 
   /** Returns false where it has been rung already, so that another may be woken instead. */
   ring(): boolean {
@@ -28,7 +37,6 @@ export class Waiter {
         this.#wake = done
       })
     }
-    this.#rung = false
     this.#wake = undefined
   }
 }
@@ -65,6 +73,8 @@ export class WaitingRoom {
       return await work(waiter)
     } finally {
       this.#takers.delete(waiter)
+      // What it was woken for is still there, where it had found something else by then or waits no more.
+      if (waiter.isRung) this.queued(1)
     }
   }
 

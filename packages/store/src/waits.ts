@@ -48,11 +48,13 @@ export class Waits {
     const deadline = performance.now() + timeout * 1000
     return this.#room.take(async (waiter) => {
       for (;;) {
+        waiter.look()
         const taken = await take()
         const left = deadline - performance.now()
-        if (taken.length > 0 || left <= 0 || this.#isOver(signal)) return taken
+        if (taken.length > 0 || left <= 0) return taken
         this.#poll()
         await waiter.wait(Math.min(left, this.#tick), signal, this.#ending.signal)
+        if (this.#isOver(signal)) return []
       }
     })
   }
@@ -67,6 +69,7 @@ export class Waits {
     const open = new Set(rolloutIds)
     await this.#room.watch(open, async (waiter) => {
       for (;;) {
+        waiter.look()
         const asked = [...open]
         const statuses = await read(asked)
         asked.forEach((id, index) => {

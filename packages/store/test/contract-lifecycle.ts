@@ -142,6 +142,18 @@ export function lifecycleContract(name: string, open: (options?: StoreOptions) =
         expect(taken.map(({ rolloutId }) => rolloutId).toSorted()).toEqual(ids.toSorted())
       })
 
+      it('wakes another one where the first has found something else by then', async () => {
+        for (let turns = 0; turns < 12; turns++) {
+          const waiting = [1, 2].map(() => store.dequeueRollouts({ timeout: 5 }))
+          await store.queryRollouts()
+          const first = store.enqueueRollouts([{ input: 1 }])
+          for (let turn = 0; turn < turns; turn++) await null
+          await Promise.all([first, store.enqueueRollouts([{ input: 2 }])])
+          const taken = await Promise.all(waiting)
+          expect(taken.map(({ length }) => length)).toEqual([1, 1])
+        }
+      })
+
       it('ends the waiting when its time is over, when it is aborted, and when the store is closed', async () => {
         expect(await store.dequeueRollouts({ timeout: 0.02 })).toEqual([])
         const controller = new AbortController()
@@ -150,6 +162,7 @@ export function lifecycleContract(name: string, open: (options?: StoreOptions) =
         controller.abort()
         expect(await aborted).toEqual([])
         expect(await store.dequeueRollouts({ timeout: 1e9, signal: controller.signal })).toEqual([])
+        expect(await store.dequeueRollouts({ timeout: 1e9, limit: 0 })).toEqual([])
         await store.close()
         expect(await closed).toEqual([])
       })

@@ -27,7 +27,9 @@ export async function dequeue(
     throw new AglError('value_invalid', `The limit ${limit} is not possible; give a whole number.`)
   }
   const workerId = worker(options.workerId)
-  const deadline = performance.now() + seconds('timeout', timeout) * 1000
+  const patience = seconds('timeout', timeout) * 1000
+  // Who wants nothing does not wait for it.
+  const deadline = performance.now() + (limit > 0 ? patience : 0)
   let pause = FIRST_PAUSE
   for (;;) {
     const begin = performance.now()
