@@ -322,6 +322,99 @@ describe('a runner', () => {
     expect(said()).toContain('The hook onTraceStart failed')
   })
 
+  it.each(['onRolloutStart', 'onTraceStart', 'onTraceEnd', 'onRolloutEnd'] as const)(
+    'goes on without %s where it does not end',
+    async (name) => {
+      const said = hush()
+      const { store, runner } = await setting()
+      const [queued] = await store.enqueueRollouts([{ input: 1 }])
+      const stop = new AbortController()
+      const hooks = {
+        [name]: async () => {
+          stop.abort()
+          await new Promise(() => {})
+        },
+      }
+      const running = runner(
+        rollout(() => 1),
+        { hooks, grace: 0 },
+      ).run({ signal: stop.signal })
+      const { succeeded } = await running
+      const status = succeeded === 1 ? 'succeeded' : 'failed'
+      expect((await store.getRollout(queued?.rolloutId ?? ''))?.status).toBe(status)
+      expect(said()).toContain(`The hook ${name} did not end`)
+    },
+  )
+
+  it('does not start the agent of an attempt whose time is over', async () => {
+    const { store, runner } = await setting()
+    const [queued] = await store.enqueueRollouts([{ input: 1, config: { timeoutSeconds: 0.02 } }])
+    const agent = rollout(() => new Promise<never>(() => {}))
+    const hooks = { onTraceStart: () => sleep(200) }
+    expect(await runner(agent, { hooks }).run({ maxRollouts: 1 })).toEqual({ succeeded: 0, failed: 1 })
+    expect(await store.getRollout(queued?.rolloutId ?? '')).toMatchObject({
+      attempt: { status: 'failed', metadata: { error: expect.stringContaining('took too long') } },
+    })
+  })
+
+  it('gives signs of life until the last hook has ended', async () => {
+    const { store, runner } = await setting({ store: { watchdogInterval: 0 } })
+    const config = { unresponsiveSeconds: 0.3, maxAttempts: 3, retryCondition: ['unresponsive' as const] }
+    await store.enqueueRollouts([{ input: 1, config }])
+    const seen = new Set<string | undefined>()
+    const hooks = {
+      async onRolloutEnd({ rollout: { rolloutId } }: { rollout: { rolloutId: string } }) {
+        for (let i = 0; i < 40; i++) {
+          await sleep(20)
+          seen.add((await store.getRollout(rolloutId))?.attempt?.status)
+        }
+      },
+    }
+    const agent = rollout(() => sleep(150))
+    expect(await runner(agent, { hooks }).run({ maxRollouts: 1 })).toEqual({ succeeded: 1, failed: 0 })
+    expect([...seen]).toEqual(['running'])
+  })
+
+  it('sends no sign of life while another is under way', async () => {
+    const { store, lightning } = await setting()
+    await store.enqueueRollouts([{ input: 1 }])
+    let answer = (): void => {}
+    const answered = new Promise<void>((resolve) => {
+      answer = resolve
+    })
+    let signs = 0
+    const slow = replacing(store, {
+      async updateAttempt(rolloutId, attemptId, update) {
+        if (update.lastHeartbeatTime !== undefined && ++signs > 0) await answered
+        return store.updateAttempt(rolloutId, attemptId, update)
+      },
+    })
+    const hooks = { onRolloutEnd: () => answer() }
+    const agent = rollout(() => sleep(300))
+    await new Runner({ lightning, store: slow, agent, hooks, heartbeatInterval: 0.01 }).run({
+      maxRollouts: 1,
+    })
+    // One more can begin between the answer and the end.
+    expect(signs).toBeGreaterThan(0)
+    expect(signs).toBeLessThan(3)
+  })
+
+  it.each([
+    Object.create(null),
+    {
+      toString(): string {
+        throw new Error('no text')
+      },
+    },
+    undefined,
+  ])('fails the attempt of an agent that throws what is no text', async (thrown: unknown) => {
+    const { store, runner } = await setting()
+    const [queued] = await store.enqueueRollouts([{ input: 1 }])
+    const agent = rollout(() => Promise.reject(thrown))
+    expect(await runner(agent).run({ maxRollouts: 1 })).toEqual({ succeeded: 0, failed: 1 })
+    expect((await store.getRollout(queued?.rolloutId ?? ''))?.status).toBe('failed')
+  })
+
   it('steps past the queue, and throws what the agent throws', async () => {
     const { store, runner } = await setting()
     const agent = llmRollout<string>((task, { model }) => {
@@ -445,6 +538,14 @@ describe('an agent', () => {
       'no resource of type prompt_template',
     )
   })
+
+  it.each(['{', 'a } b', '{"json": {task}}', '{task!r}', '{}'])(
+    'does not fill the template %s',
+    (template) => {
+      const resource = { resourceType: 'prompt_template', template, engine: 'f-string' } as const
+      expect(() => formatPrompt(resource, { task: 1 })).toThrow(AglError)
+    },
+  )
 
   it('does not start without the resources that its rollout names', async () => {
     const { store, runner } = await setting()

@@ -3,7 +3,7 @@ import type { AttemptedRollout, AttemptStatus, NamedResources, Store } from '@ag
 import type { RolloutContext, RolloutResult } from './agent.ts'
 import type { Hooks } from './hooks.ts'
 import { completeSpans, readResult, type ResultParts } from './result.ts'
-import { milliseconds } from './time.ts'
+import { milliseconds } from '../time.ts'
 
 /** What running attempts share. */
 export interface Workshop {
@@ -22,7 +22,7 @@ export interface AttemptOutcome {
   spans: Span[]
 }
 
-/** Milliseconds that an agent has to end after its signal has aborted. */
+/** Milliseconds that an agent, or a hook, has to end after the attempt's signal has aborted. */
 const LEAVE = 1000
 
 /**
@@ -42,7 +42,7 @@ export async function runAttempt(
   const signal = AbortSignal.any([stop, over.signal])
   let outcome: AttemptOutcome
   try {
-    await shop.hooks('onRolloutStart', rollout)
+    await callHook(shop, 'onRolloutStart', rollout, signal)
     outcome = await runAgent(shop, rollout, signal)
     try {
       await deliver(shop, outcome.spans)
@@ -53,9 +53,9 @@ export async function runAttempt(
   } catch (error) {
     outcome = { succeeded: false, error, spans: [] }
   }
+  await callHook(shop, 'onRolloutEnd', rollout, signal, outcome.spans)
   clearTimeout(timer)
   await beat.stop()
-  await shop.hooks('onRolloutEnd', rollout, outcome.spans)
   await report(shop, rollout, outcome, signal.aborted ? signal.reason : undefined)
   return outcome
 }
@@ -70,11 +70,12 @@ async function runAgent(
   let parts: ResultParts = { spans: [] }
   const recorded = await shop.lightning.record(rolloutId, ids, async () => {
     signal.throwIfAborted()
-    await shop.hooks('onTraceStart', rollout)
+    await callHook(shop, 'onTraceStart', rollout, signal)
     const context: RolloutContext = { rollout, resources: await resourcesOf(shop.store, rollout), signal }
+    signal.throwIfAborted()
     parts = readResult(await orGivenUp(async () => shop.agent(rollout.input, context), signal))
     if (parts.reward !== undefined) emitReward(parts.reward)
-    await shop.hooks('onTraceEnd', rollout)
+    await callHook(shop, 'onTraceEnd', rollout, signal)
   })
   const root = recorded.spans.at(-1)
   const made = completeSpans(parts.spans, {
@@ -94,13 +95,29 @@ async function orGivenUp<T>(work: () => Promise<T>, signal: AbortSignal): Promis
     leave = () => {
       timer = setTimeout(() => reject(signal.reason), LEAVE)
     }
-    signal.addEventListener('abort', leave)
+    if (signal.aborted) leave()
+    else signal.addEventListener('abort', leave)
   })
   try {
     return await Promise.race([work(), givenUp])
   } finally {
     clearTimeout(timer)
     signal.removeEventListener('abort', leave)
+  }
+}
+
+/** Whatever a hook does, the attempt goes on. */
+async function callHook(
+  { hooks, warn }: Workshop,
+  name: keyof Hooks,
+  rollout: AttemptedRollout,
+  signal: AbortSignal,
+  spans?: readonly Span[],
+): Promise<void> {
+  try {
+    await orGivenUp(() => hooks(name, rollout, spans), signal)
+  } catch {
+    warn(`The hook ${name} did not end; the attempt goes on without it.`)
   }
 }
 
@@ -133,22 +150,25 @@ function heartbeat(
   gone: () => void,
 ): { stop(): Promise<void> } {
   const seconds = Math.min(heartbeatInterval, (config.unresponsiveSeconds ?? Infinity) / 3)
-  let beating: Promise<void> = Promise.resolve()
+  let beating: Promise<void> | undefined
+  const beat = async (): Promise<void> => {
+    try {
+      const { status } = await store.updateAttempt(rolloutId, attemptId, { lastHeartbeatTime: 'now' })
+      const rollout = status === 'timeout' ? undefined : await store.getRollout(rolloutId)
+      if (status === 'timeout' || rollout?.status === 'cancelled') gone()
+    } catch (error) {
+      warn('A sign of life did not reach the store.', error)
+    }
+    beating = undefined
+  }
   const timer = setInterval(() => {
-    beating = beating.then(async () => {
-      try {
-        const { status } = await store.updateAttempt(rolloutId, attemptId, { lastHeartbeatTime: 'now' })
-        const rollout = status === 'timeout' ? undefined : await store.getRollout(rolloutId)
-        if (status === 'timeout' || rollout?.status === 'cancelled') gone()
-      } catch (error) {
-        warn('A sign of life did not reach the store.', error)
-      }
-    })
+    // At a store that is slow or away they would queue up, and the attempt's end behind them.
+    beating ??= beat()
   }, milliseconds(seconds))
   return {
-    stop() {
+    async stop() {
       clearInterval(timer)
-      return beating
+      await beating
     },
   }
 }
@@ -166,7 +186,7 @@ async function report(
   const because = abortedBy instanceof Error && abortedBy !== error ? ` (${abortedBy.message})` : ''
   const metadata = {
     ...attempt.metadata,
-    error: (error instanceof Error ? `${error.name}: ${error.message}` : String(error)) + because,
+    error: describe(error) + because,
   }
   try {
     const now = await store.getRollout(rolloutId)
@@ -182,5 +202,14 @@ async function report(
       `The end of attempt ${attempt.attemptId} could not be reported; the store will find it unresponsive.`,
       cause,
     )
+  }
+}
+
+/** Agents may throw anything, such as objects that are no text. */
+function describe(error: unknown): string {
+  try {
+    return error instanceof Error ? `${error.name}: ${error.message}` : String(error)
+  } catch {
+    return `a value of type ${typeof error}`
   }
 }

@@ -7,7 +7,10 @@ export interface HookContext {
   lightning: Lightning
 }
 
-/** Called around each attempt, in this order. What they throw is told and changes nothing. */
+/**
+ * Called around each attempt, in this order. What they throw is told and changes nothing; one that works on after the
+ * attempt was given up is waited for as long as the agent, for a second.
+ */
 export interface Hooks {
   onRolloutStart?(context: HookContext): void | Promise<void>
   /** Inside the trace, before the agent: what is recorded here belongs to the attempt. */

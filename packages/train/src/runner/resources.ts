@@ -43,7 +43,8 @@ function endpointOf(
 /**
  * Fills a template of engine `f-string`: `{name}` is replaced, `{{` and `}}` stand for braces.
  *
- * @throws AglError `value_invalid` for another engine, for a name that has no value, and for what is more than a name
+ * @throws AglError `value_invalid` for another engine, for a name that has no value, for what is more than a name, and for
+ *   a single brace
  */
 export function formatPrompt(
   { template, engine }: PromptTemplateResource,
@@ -54,7 +55,9 @@ export function formatPrompt(
       'value_invalid',
       `A template of engine ${engine} cannot be filled here; use its own library.`,
     )
-  return template.replace(/\{\{|\}\}|\{([^{}]*)\}/g, (found, name: string | undefined) => {
+  return template.replace(/\{\{|\}\}|\{([^{}]*)\}|[{}]/g, (found, name: string | undefined) => {
+    if (found.length === 1)
+      throw new AglError('value_invalid', `The template has a single "${found}"; write it twice for a brace.`)
     if (name === undefined) return found.charAt(0)
     if (!Object.hasOwn(values, name))
       throw new AglError('value_invalid', `The template asks for "{${name}}" and got no value of that name.`)

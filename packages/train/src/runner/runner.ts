@@ -5,7 +5,7 @@ import type { RolloutAgent } from './agent.ts'
 import { runAttempt, type Workshop } from './attempt.ts'
 import type { Hooks } from './hooks.ts'
 import { heartbeatStats } from './stats.ts'
-import { milliseconds } from './time.ts'
+import { milliseconds } from '../time.ts'
 
 export interface RunnerOptions<Task> {
   lightning: Lightning
