@@ -66,13 +66,16 @@ function modelServer(ids: readonly number[] | null): Promise<string> {
   )
 }
 
-async function callModel(client: GatewayClient, rolloutId: string): Promise<number> {
+function callModelAt(client: GatewayClient, rolloutId: string): Promise<Response> {
   const { AGL_OPENAI_BASE_URL: base } = client.agentEnvironment({ rolloutId, isTrain: true })
-  const response = await fetch(`${base}/chat/completions`, {
+  return fetch(`${base}/chat/completions`, {
     method: 'POST',
     body: JSON.stringify({ model: 'any', messages: [{ role: 'user', content: 'hi' }] }),
   })
-  return response.status
+}
+
+async function callModel(client: GatewayClient, rolloutId: string): Promise<number> {
+  return (await callModelAt(client, rolloutId)).status
 }
 
 describe('a gateway client', () => {
@@ -248,6 +251,64 @@ describe('a gateway client', () => {
         expect.objectContaining({ model: 'scripted', temperature: 1, return_token_ids: true }),
       ),
     )
+  })
+
+  it('pauses model calls and lets them through again', async () => {
+    const client = new GatewayClient({ url: await gateway() })
+    let release = (): void => {}
+    const released = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    const endpoint = await listen((respond) => {
+      void released.then(() =>
+        respond(200, { 'content-type': 'application/json' }, JSON.stringify({ choices: [] })),
+      )
+    })
+    await client.enqueue([{ rolloutId: 'r', input: 1 }])
+    await client.registerModels([{ model: 'scripted', endpoint }])
+    expect(await client.proxyState()).toEqual({
+      paused: false,
+      retryAfterSeconds: 5,
+      reason: null,
+      inflight: 0,
+    })
+    const underWay = callModel(client, 'r')
+    await expect.poll(async () => (await client.proxyState()).inflight).toBe(1)
+    const paused = { paused: true, retryAfterSeconds: 7, reason: 'new weights', inflight: 1 }
+    expect(await client.pauseProxy({ retryAfterSeconds: 7, reason: 'new weights' })).toEqual(paused)
+    expect(await client.proxyState()).toEqual(paused)
+    const refused = await callModelAt(client, 'r')
+    expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, '7'])
+    release()
+    expect(await underWay).toBe(200)
+    expect(await client.resumeProxy()).toEqual({
+      paused: false,
+      retryAfterSeconds: 7,
+      reason: null,
+      inflight: 0,
+    })
+    expect(await callModel(client, 'r')).toBe(200)
+    // A call that is refused leaves no trace.
+    expect(await client.events('r')).toHaveLength(2)
+    expect(await client.pauseProxy()).toMatchObject({ retryAfterSeconds: 5, reason: null })
+    expect(await client.resumeProxy()).toEqual(await client.resumeProxy())
+    await expect(client.pauseProxy({ retryAfterSeconds: 0.5 })).rejects.toMatchObject({
+      code: 'value_invalid',
+    })
+  })
+
+  it('renews and removes model servers', async () => {
+    const client = new GatewayClient({ url: await gateway() })
+    const server = { model: 'scripted', endpoint: await modelServer([5]) }
+    await client.enqueue([{ rolloutId: 'r', input: 1 }])
+    expect(await client.registerModels([server])).toEqual([{ ...server, version: 0 }])
+    expect(await client.registerModels([{ ...server, version: 3 }])).toEqual([{ ...server, version: 3 }])
+    expect(await callModel(client, 'r')).toBe(200)
+    expect(await client.events('r', { format: 'triplet' })).toMatchObject([
+      { data: { server: { model: 'scripted', version: 3 } } },
+    ])
+    await client.removeModels()
+    expect(await callModel(client, 'r')).toBe(503)
   })
 
   it('gives no ids where the model server gave none', async () => {

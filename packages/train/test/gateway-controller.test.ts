@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import {
@@ -344,6 +345,23 @@ describe('a controller', () => {
       succeeded: 0,
       failed: 0,
     })
+  })
+
+  it('waits as long as it is told to, be it for ever', async () => {
+    const { client, controller, relay, file, lines } = await setting()
+    await client.enqueue([{ rolloutId: 'r', input: 1 }])
+    const stop = new AbortController()
+    const limits = { grace: Infinity, pollInterval: Infinity }
+    const running = controller(shell(`echo $$ >> pids; ${UNTIL_GO}`), limits).run({ signal: stop.signal })
+    await expect.poll(() => lines('pids'), SOON).toHaveLength(1)
+    const looks = (): number => relay.seen.filter((line) => line.startsWith('GET')).length
+    const before = looks()
+    await sleep(200)
+    expect(looks()).toBe(before)
+    stop.abort()
+    await sleep(100)
+    writeFileSync(file('go'), '')
+    expect(await running).toEqual({ succeeded: 1, failed: 0 })
   })
 
   it('kills what has not ended when its grace is over', async () => {

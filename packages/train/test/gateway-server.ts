@@ -93,7 +93,9 @@ async function startOurs(options: { key?: string; port?: number } = {}): Promise
         if (error instanceof Refused) return { status: error.status, body: { detail: error.detail } }
         return { status: 500, body: { detail: String(error) } }
       })
-      response.writeHead(status, { 'content-type': 'application/json' })
+      const { paused, retry_after_seconds: after } = books.proxy
+      const later = status === 429 && paused ? { 'retry-after': String(after), 'x-agl-paused': 'true' } : {}
+      response.writeHead(status, { 'content-type': 'application/json', ...later })
       response.end(body === undefined ? '' : JSON.stringify(body))
     })()
   })
@@ -115,6 +117,12 @@ class Books {
   readonly events = new Map<string, Map<string, Event[]>>()
   readonly models = new Map<string, Json & { model: string; endpoint: string }>()
   readonly terminal: string[] = []
+  readonly proxy: Json & { inflight: number } = {
+    paused: false,
+    retry_after_seconds: 5,
+    reason: null,
+    inflight: 0,
+  }
 
   rollout(id: string): Rollout {
     const found = this.rollouts.get(id)
@@ -176,6 +184,14 @@ async function answer(books: Books, key: string, request: IncomingMessage): Prom
     case 'DELETE /api/models 2':
       books.models.clear()
       return ok({ status: 'ok' })
+    case 'POST /proxy/pause 2': {
+      const { retry_after_seconds = 5, reason = null } = objectOf(body)
+      return ok(Object.assign(books.proxy, { paused: true, retry_after_seconds, reason }))
+    }
+    case 'POST /proxy/resume 2':
+      return ok(Object.assign(books.proxy, { paused: false, reason: null }))
+    case 'GET /proxy/state 2':
+      return ok(books.proxy)
     case 'POST /proxy/rollout 11':
     case 'POST /proxy/rollout 10':
       return proxy(books, path, body)
@@ -323,6 +339,8 @@ async function proxy(books: Books, path: readonly string[], body: unknown): Prom
   const digest = createHash('sha256').update(rolloutId).digest().readBigUInt64BE()
   const server = pool.length === 0 ? undefined : pool[Number(digest % BigInt(pool.length))]
   if (server === undefined) throw new Refused(503, "No servers available for model 'scripted'")
+  const { paused, reason } = books.proxy
+  if (paused === true) return { status: 429, body: { error: 'gateway paused', reason } }
   const asked = objectOf(body)
   const prepared: Json = {
     ...asked,
@@ -333,11 +351,12 @@ async function proxy(books: Books, path: readonly string[], body: unknown): Prom
   }
   if (asked['stream'] === true) throw new Refused(400, 'Streaming responses are not supported')
   const started = performance.now()
+  books.proxy.inflight++
   const response = await fetch(`${server.endpoint.replace(/\/$/, '')}/${upstream}`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify(prepared),
-  })
+  }).finally(() => books.proxy.inflight--)
   const answered = objectOf(await response.json())
   books.record(rolloutId, attemptId, 'model_request', {
     model: server.model,

@@ -1,12 +1,14 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { AglError } from '@agl/core'
-import { Http, segment, type HttpOptions } from '../http.ts'
+import { Http, segment, type Call, type HttpOptions } from '../http.ts'
 import { Fields, readList } from '../json.ts'
+import { milliseconds } from '../time.ts'
 import {
   enqueueToJSON,
   eventFromJSON,
   modelFromJSON,
+  proxyStateFromJSON,
   rolloutFromJSON,
   statusToJSON,
   terminalFromJSON,
@@ -18,6 +20,8 @@ import type {
   GatewayModel,
   GatewayRollout,
   GatewayState,
+  PauseOptions,
+  ProxyState,
   StatusPatch,
   TerminalPage,
   TerminalRollout,
@@ -133,7 +137,7 @@ export class GatewayClient {
         after = page.nextAfter
         if (after < page.totalTerminal) continue
         if (!follow) return
-        await sleep(pollInterval * 1000, undefined, signal === undefined ? {} : { signal })
+        await sleep(milliseconds(pollInterval), undefined, signal === undefined ? {} : { signal })
       } catch (error) {
         if (stopped()) return
         throw error
@@ -214,6 +218,32 @@ export class GatewayClient {
   /** Forgets all model servers. */
   async removeModels(): Promise<void> {
     await this.#http.send({ method: 'DELETE', path: '/api/models', repeatable: true })
+  }
+
+  /**
+   * Lets no further model call through, such as while the servers load new weights: agents are answered with 429 and are
+   * told when to come again. Calls that are under way go on; `proxyState` counts them.
+   *
+   * @throws AglError `value_invalid` where `retryAfterSeconds` is no whole number from 0
+   */
+  async pauseProxy({ retryAfterSeconds = 5, reason }: PauseOptions = {}): Promise<ProxyState> {
+    if (!Number.isInteger(retryAfterSeconds) || retryAfterSeconds < 0)
+      throw new AglError('value_invalid', 'retryAfterSeconds must be a whole number of seconds from 0.')
+    const body = { retry_after_seconds: retryAfterSeconds, reason: reason ?? null }
+    return this.#proxy({ method: 'POST', path: '/proxy/pause', body, repeatable: true })
+  }
+
+  /** Lets model calls through again; no error where they were. */
+  async resumeProxy(): Promise<ProxyState> {
+    return this.#proxy({ method: 'POST', path: '/proxy/resume', repeatable: true })
+  }
+
+  async proxyState(): Promise<ProxyState> {
+    return this.#proxy({ method: 'GET', path: '/proxy/state', repeatable: true })
+  }
+
+  async #proxy(call: Call): Promise<ProxyState> {
+    return proxyStateFromJSON(await this.#http.send(call))
   }
 
   /**

@@ -1,4 +1,5 @@
 import { AglError, type AglErrorCode } from '@agl/core'
+import { milliseconds } from '../time.ts'
 import { INPUT_VARIABLE } from './agent.ts'
 import { attend, type Attended, type Workshop } from './attend.ts'
 import type { GatewayClient } from './client.ts'
@@ -88,8 +89,8 @@ export class Controller {
     const timers: ReturnType<typeof setTimeout>[] = []
     const stop = (): void => {
       shift.wake()
-      timers.push(setTimeout(() => killed.abort(), grace * 1000))
-      timers.push(setTimeout(() => givenUp.abort(), (grace + LAST_WORDS) * 1000))
+      timers.push(setTimeout(() => killed.abort(), milliseconds(grace)))
+      timers.push(setTimeout(() => givenUp.abort(), milliseconds(grace + LAST_WORDS)))
     }
     signal?.addEventListener('abort', stop)
     const isOver = (): boolean => signal?.aborted === true || shift.isDone
@@ -150,7 +151,7 @@ class Shift {
       let timer: ReturnType<typeof setTimeout> | undefined
       await new Promise<void>((resolve) => {
         this.#wake = resolve
-        timer = setTimeout(resolve, seconds * 1000)
+        timer = setTimeout(resolve, milliseconds(seconds))
       })
       clearTimeout(timer)
     }

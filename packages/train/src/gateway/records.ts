@@ -5,6 +5,7 @@ import type {
   GatewayModel,
   GatewayRollout,
   GatewayState,
+  ProxyState,
   StatusPatch,
   TerminalPage,
   TripletEvent,
@@ -133,6 +134,16 @@ export function tripletFromJSON(value: unknown): TripletEvent {
 export function modelFromJSON(value: unknown): Required<GatewayModel> {
   const json = new Fields('model', value)
   return { model: json.text('model'), endpoint: json.text('endpoint'), version: json.number('version') }
+}
+
+export function proxyStateFromJSON(value: unknown): ProxyState {
+  const json = new Fields('state of the proxy', value)
+  return {
+    paused: json.boolean('paused'),
+    retryAfterSeconds: json.number('retry_after_seconds'),
+    reason: json.optionalText('reason'),
+    inflight: json.number('inflight'),
+  }
 }
 
 /** The gateway passes on whatever a model server put there. */

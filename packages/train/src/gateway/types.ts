@@ -122,3 +122,20 @@ export interface GatewayModel {
   /** The training step that the weights are of. @default 0 */
   version?: number
 }
+
+export interface PauseOptions {
+  /** After how many seconds agents are told to come again. @default 5 */
+  retryAfterSeconds?: number
+  /** For people; agents read it in their refusal. */
+  reason?: string
+}
+
+/** Whether model calls are let through. */
+export interface ProxyState {
+  paused: boolean
+  retryAfterSeconds: number
+  /** Why it is paused, where that was said. */
+  reason: string | null
+  /** Model calls that are under way. */
+  inflight: number
+}
