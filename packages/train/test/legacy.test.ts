@@ -60,6 +60,21 @@ describe('the legacy protocol', () => {
     expect(await server.waitForRollout(second, { timeout: 0.01 })).toBeUndefined()
   })
 
+  it('queues only what JSON keeps, and nothing as null', async () => {
+    const { server, client } = await setting()
+    for (const n of [10n, Number.NaN, Number.POSITIVE_INFINITY]) {
+      expect(() => server.queueTask({ n })).toThrow('cannot be JSON')
+      const samplingParameters = { temperature: n }
+      const resources = {
+        m: { resourceType: 'llm' as const, endpoint: 'http://h/v1', model: 'm', samplingParameters },
+      }
+      expect(() => server.updateResources(resources)).toThrow('cannot be JSON')
+    }
+    const rolloutId = server.queueTask(undefined)
+    expect(await client.nextTask()).toMatchObject({ rolloutId, input: null })
+    expect(await client.latestResources()).toBeUndefined()
+  })
+
   it('gives out again what nobody answers, until somebody does', async () => {
     const { server, client } = await setting({ taskTimeout: 0.1 })
     const rolloutId = server.queueTask('hard')

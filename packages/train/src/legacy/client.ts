@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { AglError } from '@agl/core'
 import { Http, segment } from '../http.ts'
 import { Fields } from '../json.ts'
+import { milliseconds } from '../time.ts'
 import { resourcesFromJSON, rolloutToJSON, taskFromJSON } from './records.ts'
 import type { LegacyResources, LegacyRollout, LegacyTask } from './types.ts'
 
@@ -43,7 +44,7 @@ export class LegacyClient {
         if (stopped()) return undefined
         if (!AglError.is(error) || error.code !== 'store_unavailable') throw error
       }
-      await sleep(this.#pollInterval * 1000, undefined, given).catch(() => undefined)
+      await sleep(milliseconds(this.#pollInterval), undefined, given).catch(() => undefined)
     }
     return undefined
   }

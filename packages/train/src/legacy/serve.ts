@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { setTimeout as sleep } from 'node:timers/promises'
 import { AglError } from '@agl/core'
 import type { NamedResourcesInput, RolloutMode } from '@agl/store'
+import { toJSON } from '../http.ts'
 import { namedResources, resourcesToJSON, rolloutFromJSON, taskToJSON } from './records.ts'
 import type { LegacyResources, LegacyRollout, LegacyTask } from './types.ts'
 
@@ -20,12 +21,16 @@ export interface ServeLegacyOptions {
 /** A server that Agent Lightning's `AgentLightningClient` and `LegacyClient` work with. All is in memory. */
 export interface LegacyServer extends AsyncDisposable {
   readonly url: string
-  /** Adds a task to the end of the queue and returns the id of its rollout. */
+  /**
+   * Adds a task to the end of the queue and returns the id of its rollout.
+   *
+   * @throws AglError `value_unserializable` for an input that JSON does not keep
+   */
   queueTask(
     input: unknown,
     options?: { mode?: RolloutMode; resourcesId?: string; metadata?: Record<string, unknown> },
   ): string
-  /** Makes these the latest resources and returns their id. */
+  /** Makes these the latest resources and returns their id. @throws AglError `value_unserializable` */
   updateResources(resources: NamedResourcesInput): string
   /** Takes out what came of a task; undefined where nothing has come yet. */
   takeRollout(rolloutId: string): LegacyRollout | undefined
@@ -51,10 +56,9 @@ export async function serveLegacy(options: ServeLegacyOptions = {}): Promise<Leg
   const { port = 8000, host = '127.0.0.1', taskTimeout = 300, maxBody = 64 * 1024 ** 2 } = options
   const books = new Books(taskTimeout)
   const server = createServer((request, response) => {
-    answer(books, request, maxBody).then(
-      (given) => send(response, given),
-      (error: unknown) => send(response, refusal(error)),
-    )
+    answer(books, request, maxBody)
+      .then((given) => send(response, given))
+      .catch((error: unknown) => send(response, refusal(error)))
   })
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause) =>
@@ -114,7 +118,8 @@ class Books {
     const { mode = null, resourcesId = null, metadata = {} } = options
     const rolloutId = `rollout-${randomUUID()}`
     const claims = { createTime: now(), lastClaimTime: null, numClaims: 0 }
-    this.#queue.push({ rolloutId, input, mode, resourcesId, metadata, ...claims })
+    toJSON({ input, metadata })
+    this.#queue.push({ rolloutId, input: input ?? null, mode, resourcesId, metadata, ...claims })
     return rolloutId
   }
 
@@ -134,6 +139,7 @@ class Books {
   updateResources(resources: NamedResourcesInput): string {
     const time = { createTime: now(), updateTime: now(), version: 1 }
     const update = { resourcesId: `res-${randomUUID()}`, resources: namedResources(resources), ...time }
+    toJSON(update)
     this.#resources.set(update.resourcesId, update)
     this.#latest = update
     return update.resourcesId
@@ -225,10 +231,11 @@ function problem(status: number, detail: string): Answer {
 }
 
 function send(response: ServerResponse, { status, body }: Answer): void {
+  const json = toJSON(body)
   // What is left of a body that is too large is not read.
   const close = status === 413 ? { connection: 'close' } : {}
   response.writeHead(status, { 'content-type': 'application/json', ...close })
-  response.end(JSON.stringify(body))
+  response.end(json)
 }
 
 function now(): number {
