@@ -1,5 +1,5 @@
 import { start } from '@agl/core'
-import { openStore, storeSink } from '@agl/store'
+import { openStore } from '@agl/store'
 import { startModelServer } from '@agl/testkit'
 import { Runner } from '@agl/train'
 import { vllm } from '@agl/vllm'
@@ -18,7 +18,8 @@ const server =
 if (server !== undefined) console.log('The model is scripted; set AGL_BASE_URL and AGL_MODEL for a real one.')
 
 const store = await openStore(AGL_STORE)
-const lightning = await start({ plugins: [vllm({ logprobs: true })], sinks: [storeSink(store)] })
+// No sink: the runner itself brings each attempt's spans to the store.
+const lightning = await start({ plugins: [vllm({ logprobs: true })] })
 const client = new OpenAI({ baseURL: AGL_BASE_URL ?? server?.baseURL, apiKey: AGL_API_KEY })
 
 const stop = new AbortController()
