@@ -1,7 +1,7 @@
 import type { Activity } from '@agl/core'
 import { describe } from './describe.ts'
 import { fields, isFields, list, text } from './guards.ts'
-import { llmDataOf } from './messages.ts'
+import { isMessage, llmDataOf } from './messages.ts'
 import { recorder } from './recorder.ts'
 import { activityBelow, began, ended, runOf, type Run } from './runs.ts'
 import {
@@ -100,7 +100,9 @@ export class LangChainHandler {
   }
 
   handleToolEnd(output: unknown, id: string): void {
-    close(id, (activity) => activity.end({ result: describe(fields(output)['content'] ?? output) }))
+    close(id, (activity) =>
+      activity.end({ result: describe(isMessage(output) ? output['content'] : output) }),
+    )
   }
 
   handleRetrieverEnd(documents: unknown, id: string): void {

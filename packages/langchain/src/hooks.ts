@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import type { Activity, PluginApi } from '@agl/core'
 import { fields, isFields, isMethod, list, text, type Fields, type Method } from './guards.ts'
 import { isOurs, type LangChainHandler } from './handler.ts'
@@ -15,7 +16,7 @@ import {
 
 /** The files of `@langchain/core` that hold what is hooked. */
 export const FILES: RegExp =
-  /^dist\/(callbacks\/manager|singletons\/async_local_storage\/index|language_models\/(chat_models|llms)|runnables\/base|retrievers\/index|tools\/index|utils\/stream)$/
+  /^dist\/(callbacks\/manager|singletons\/async_local_storage\/index|language_models\/(chat_models|llms)|runnables\/(base|router)|retrievers\/index|tools\/index|utils\/(async_caller|stream))$/
 
 /**
  * Hooks one file of one copy of `@langchain/core`. `handler` is added to every run where it is given; the rest sees to
@@ -31,7 +32,16 @@ export function hook(api: PluginApi, module: Fields, handler: LangChainHandler |
   if (isFields(storage)) enterConfig(api, storage)
   if (isMethod(IterableReadableStream)) watchStreams(api, IterableReadableStream)
   const runnable = prototype('Runnable')
-  if (runnable !== undefined) hookRunnable(api, runnable)
+  if (runnable !== undefined) enterRunnable(api, runnable)
+  // Some of LangChain's runnables have a way of their own to stream.
+  for (const name of Object.keys(module)) {
+    const streaming = prototype(name)
+    if (streaming !== undefined && isMethod(Object.getOwnPropertyDescriptor(streaming, 'stream')?.value))
+      hookStream(api, streaming)
+  }
+  const caller = prototype('AsyncCaller')
+  if (caller !== undefined)
+    for (const [at, name] of ['call', 'callWithOptions'].entries()) keepPlace(api, caller, name, at)
   for (const name of ['BaseChatModel', 'BaseLLM']) {
     const model = prototype(name)
     if (model !== undefined) hookModel(api, model)
@@ -53,7 +63,7 @@ function addHandler(api: PluginApi, manager: object, handler: LangChainHandler):
         if (given === undefined && api.recording()) args[0] = [handler]
         const configured = Reflect.apply(original, this, args)
         const { handlers, addHandler: add } = fields(configured)
-        if (!isMethod(add) || list(handlers).some(isOurs) || !api.recording()) return configured
+        if (!isMethod(add) || list(handlers).includes(handler) || !api.recording()) return configured
         Reflect.apply(add, configured, [handler, true])
         return configured
       },
@@ -78,7 +88,7 @@ function configuredRun(config: unknown): Run | undefined {
   return runOf(callbacks['_parentRunId'])
 }
 
-function hookRunnable(api: PluginApi, runnable: object): void {
+function enterRunnable(api: PluginApi, runnable: object): void {
   // Runnables that are neither lambda nor model: `func` gets the run as its third argument.
   api.patch(
     runnable,
@@ -93,6 +103,10 @@ function hookRunnable(api: PluginApi, runnable: object): void {
         return Reflect.apply(original, this, [entered, ...rest])
       },
   )
+}
+
+/** Knows the runs that one stream begins, to end them with it. */
+function hookStream(api: PluginApi, runnable: object): void {
   api.patch(
     runnable,
     'stream',
@@ -101,8 +115,37 @@ function hookRunnable(api: PluginApi, runnable: object): void {
         if (!api.recording()) return Reflect.apply(original, this, args)
         const scope = new StreamScope()
         const stream = asStream(scope, () => Reflect.apply(original, this, args))
-        if (stream instanceof Promise) stream.catch(() => broke(scope))
-        return stream
+        if (!(stream instanceof Promise)) return stream
+        return stream.catch((error: unknown) => {
+          broke(scope)
+          throw error
+        })
+      },
+  )
+}
+
+/**
+ * Where only so many calls are made at once, LangChain makes one that has waited in the context of the call that made
+ * room for it, which may be of another trace. The `at`-th argument, the function to call, is taken back to its own.
+ */
+function keepPlace(api: PluginApi, caller: Fields, key: string, at: number): void {
+  if (!isMethod(caller[key])) return
+  api.patch(
+    caller,
+    key,
+    (original) =>
+      function (this: unknown, ...args: unknown[]): unknown {
+        const fn = args[at]
+        if (!isMethod(fn) || fields(this)['maxConcurrency'] === Infinity)
+          return Reflect.apply(original, this, args)
+        const here = api.current()
+        const outside = here === undefined ? AsyncLocalStorage.snapshot() : undefined
+        args[at] = (...given: unknown[]): unknown => {
+          if (api.current() === here) return Reflect.apply(fn, undefined, given)
+          const call = (): unknown => Reflect.apply(fn, undefined, given)
+          return here === undefined ? outside?.(call) : here.run(call)
+        }
+        return Reflect.apply(original, this, args)
       },
   )
 }
@@ -133,8 +176,9 @@ function watchStreams(api: PluginApi, streams: object): void {
       function (this: unknown, ...args: unknown[]): unknown {
         const scope = currentStream()
         const [generator, ...rest] = args
-        const { next, return: leave } = fields(generator)
-        if (scope === undefined || !isMethod(next) || !isMethod(leave))
+        const { next, return: leave, setup } = fields(generator)
+        // Other generators are of something inside of the stream, such as its events, and end by themselves.
+        if (scope === undefined || setup === undefined || !isMethod(next) || !isMethod(leave))
           return Reflect.apply(original, this, args)
         const watched = {
           next: (...given: unknown[]): unknown => {
@@ -225,7 +269,7 @@ function enterMethod(api: PluginApi, holder: object, name: string, managerAt: nu
 
 /** Looks at what a promise comes to before anyone else does, who gets the promise as it is. */
 function observe(promise: unknown, look: (value: unknown) => void): void {
-  if (promise instanceof Promise) promise.then(look, () => undefined)
+  if (promise instanceof Promise) promise.then(look).catch(() => undefined)
 }
 
 function isGenerator(value: unknown): value is Fields & { next: Method } {

@@ -93,6 +93,30 @@ describe.each(['latest', 'lowest'] as const)(
       expect(matching).toEqual(Array.from({ length: 24 }, () => true))
     })
 
+    it('stays in its own trace, and below its own model, where calls of one model wait for one another', async () => {
+      const h = await loadHosts(versions)
+      await using server = await startModelServer({
+        flavor: 'vllm',
+        reply: ({ text }) => text,
+        fault: () => ({ latency: { first: 5 } }),
+      })
+      await using _ = await start({ plugins: [vllm(), langchain()], outside: 'ignore', log: 'error' })
+      const configuration = { baseURL: server.baseURL }
+      const model = new h.ChatOpenAI({ model: 'm', apiKey: 'k', maxConcurrency: 2, configuration })
+      const words = ['a', 'b', 'c', 'd', 'e', 'f']
+      const calls = words.map((word) => record(word, () => model.invoke(word)))
+      // Belongs to no trace, whichever call it waits for.
+      const untraced = model.invoke('alone')
+      const outcomes = await Promise.all(calls)
+      expect((await untraced).content).toBe('alone')
+      const seen = outcomes.map(({ spans }) => [
+        parentsOf(spans),
+        named(spans, 'openai.chat.completion').map((span) => span.attributes['gen_ai.prompt.0.content']),
+        ids(named(spans, 'openai.chat.completion')[0]),
+      ])
+      expect(seen).toEqual(words.map((word) => [['chat_model.llm'], [word], [true, true]]))
+    })
+
     it('nests in a stream, with ids and the time to the first token', async () => {
       const { spans } = await run(versions, async (given) => {
         let text = ''

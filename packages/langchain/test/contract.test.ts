@@ -13,6 +13,7 @@ import { BaseRetriever } from '@langchain/core/retrievers'
 import { Runnable, RunnableLambda } from '@langchain/core/runnables'
 import { AsyncLocalStorageProviderSingleton } from '@langchain/core/singletons'
 import { StructuredTool, tool } from '@langchain/core/tools'
+import { AsyncCaller } from '@langchain/core/utils/async_caller'
 import { IterableReadableStream } from '@langchain/core/utils/stream'
 import { ChatOpenAI } from '@langchain/openai'
 import { describe, it } from 'vitest'
@@ -62,6 +63,9 @@ runPluginContract({
     AsyncLocalStorageProviderSingleton.runWithConfig,
     Reflect.get(Runnable.prototype, '_callWithConfig'),
     Runnable.prototype.stream,
+    RunnableLambda.prototype.stream,
+    AsyncCaller.prototype.call,
+    AsyncCaller.prototype.callWithOptions,
     BaseChatModel.prototype.generate,
     BaseChatModel.prototype._streamIterator,
     ChatOpenAI.prototype._generate,

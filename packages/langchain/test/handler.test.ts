@@ -66,15 +66,17 @@ describe('a handler that is passed as callbacks', () => {
 
   it('records a run once, with all tags, beside the plugin, another handler and itself', async () => {
     const h = await loadHosts('latest')
-    await using _ = await start({ plugins: [langchain({ tags: ['all'] })], log: 'error' })
-    const handler = langchainHandler({ tags: ['mine', 'all'] })
+    await using _ = await start({ plugins: [langchain({ tags: ['all', 'shared'] })], log: 'error' })
+    const handler = langchainHandler({ tags: ['mine', 'shared'] })
     const other = langchainHandler({ tags: ['other'] })
     const { spans } = await record('both', () =>
       scripted(h, ['a']).invoke('Hi', { callbacks: [handler, handler, other] }),
     )
     expect(below(spans)).toHaveLength(1)
-    expect(new Set(below(spans).flatMap((span) => tagsOf(span)))).toEqual(new Set(['all', 'mine', 'other']))
-    expect(below(spans).flatMap((span) => tagsOf(span))).toHaveLength(3)
+    expect(new Set(below(spans).flatMap((span) => tagsOf(span)))).toEqual(
+      new Set(['all', 'shared', 'mine', 'other']),
+    )
+    expect(below(spans).flatMap((span) => tagsOf(span))).toHaveLength(4)
   })
 
   it('keeps runs side by side apart', async () => {
@@ -170,6 +172,19 @@ describe('what is recorded of a run', () => {
       'langchain.name': 'ScriptedModel',
     })
     expect(span?.attributes['gen_ai.response.id']).toBe(span?.spanId)
+  })
+
+  it('of a tool is all that it gives back, also where that has a content of its own', async () => {
+    const h = await loadHosts('latest')
+    await using _ = await start({ plugins: [langchain()], log: 'error' })
+    const page = { content: 'text', url: 'file:///page' }
+    const look = h.tool(() => page, { name: 'look', schema: h.z.object({}) })
+    const call = { name: 'look', args: {}, id: 'call_1', type: 'tool_call' } as const
+    const { spans } = await record('one', async () => [await look.invoke({}), await look.invoke(call)])
+    const results = spans
+      .filter(({ name }) => name === 'look.tool')
+      .map((span) => span.attributes['tool.result'])
+    expect(results).toEqual([JSON.stringify(page), JSON.stringify(page)])
   })
 
   it('leaves content and metadata out where content is off, and keeps names', async () => {

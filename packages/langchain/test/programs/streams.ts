@@ -211,4 +211,73 @@ export const streams: readonly Program[] = [
           two.chain@`,
     },
   },
+  {
+    name: 'a function that yields, left early',
+    run: async ({ h, config }) => {
+      const count = h.RunnableLambda.from(async function* () {
+        yield* [1, 2, 3]
+      })
+      return collect(await count.stream('', config), 1)
+    },
+    result: /^\[1\]$/,
+    tree: `
+      RunnableLambda.chain~cancelled`,
+  },
+  {
+    name: 'branches and values assigned, left early',
+    run: async ({ h, config }) => {
+      const map = h.RunnableMap.from({ one: chain(h) })
+      const assign = h.RunnablePassthrough.assign({ one: chain(h) })
+      return [
+        await collect(await map.stream({ words: 'three' }, config), 1),
+        await collect(await assign.stream({ words: 'three' }, config), 1),
+      ]
+    },
+    result: /one/,
+    tree: `
+      RunnableMap.chain~cancelled
+        RunnableSequence.chain~cancelled
+          ChatPromptTemplate.chain
+          ScriptedModel.llm~cancelled
+          StrOutputParser.chain~cancelled
+      RunnableAssign.chain~cancelled
+        RunnableMap.chain~cancelled
+          RunnableSequence.chain~cancelled
+            ChatPromptTemplate.chain
+            ScriptedModel.llm~cancelled
+            StrOutputParser.chain~cancelled`,
+  },
+  {
+    name: 'a streamed graph, of which one node leaves the events of a chain early',
+    only: 'latest',
+    run: async ({ h, config }) => {
+      const state = h.Annotation.Root({ n: h.Annotation<number>() })
+      const graph = new h.StateGraph(state)
+        .addNode('peek', async () => {
+          const events = chain(h).streamEvents({ words: 'three' }, { version: 'v2' })
+          await collect(events, 3)
+          await scripted(h, ['after']).invoke('Go on.')
+          return { n: 1 }
+        })
+        .addNode('next', async () => {
+          await scripted(h, ['done']).invoke('Go on.')
+          return { n: 2 }
+        })
+        .addEdge(h.START, 'peek')
+        .addEdge('peek', 'next')
+        .addEdge('next', h.END)
+        .compile()
+      return collect(await graph.stream({ n: 0 }, { ...config, streamMode: 'updates' }))
+    },
+    result: /peek.*next/,
+    tree: `
+      LangGraph.workflow
+        peek.chain@
+          RunnableSequence.chain~aborted
+            ChatPromptTemplate.chain
+            ScriptedModel.llm~aborted
+          ScriptedModel.llm
+        next.chain@
+          ScriptedModel.llm`,
+  },
 ]
