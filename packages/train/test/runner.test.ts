@@ -299,6 +299,25 @@ describe('a runner', () => {
     await expect(refused.run()).rejects.toBe(refusal)
   })
 
+  it('ends at once where it is stopped while the store is away', async () => {
+    hush()
+    const { store, lightning } = await setting()
+    const stop = new AbortController()
+    const away = replacing(store, {
+      dequeueRollouts() {
+        stop.abort()
+        return Promise.reject(new AglError('store_unavailable', 'Nobody is there.'))
+      },
+    })
+    // A pause would not end.
+    vi.useFakeTimers({ toFake: ['setTimeout'] })
+    onTestFinished(() => void vi.useRealTimers())
+    const running = new Runner({ lightning, store: away, agent: rollout(() => 1) }).run({
+      signal: stop.signal,
+    })
+    expect(await running).toEqual({ succeeded: 0, failed: 0 })
+  })
+
   it('calls its hooks in order, inside the trace where they belong there, and survives those that throw', async () => {
     const said = hush()
     const { store, runner } = await setting()

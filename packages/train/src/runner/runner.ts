@@ -1,4 +1,5 @@
 import { hostname } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { AglError, type Lightning, type Span } from '@agl/core'
 import type { AttemptedRollout, NamedResourcesInput, Rollout, RolloutMode, Store } from '@agl/store'
 import type { RolloutAgent } from './agent.ts'
@@ -203,16 +204,8 @@ export class Runner<Task = unknown> {
   }
 }
 
-function pauseFor(seconds: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(done, seconds * 1000)
-    function done(): void {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    signal.addEventListener('abort', done)
-  })
+async function pauseFor(seconds: number, signal: AbortSignal): Promise<void> {
+  await sleep(milliseconds(seconds), undefined, { signal }).catch(() => undefined)
 }
 
 function invalid(name: string, what: string): AglError {
