@@ -13,7 +13,9 @@ import {
 import {
   attemptUpdate,
   heartbeatStats,
+  name,
   namedResources,
+  newAttemptId,
   newRollout,
   rolloutUpdate,
   seconds,
@@ -102,7 +104,7 @@ export class LocalStore implements Store {
 
   updateRollout(rolloutId: string, update: RolloutUpdate): Promise<Rollout> {
     return this.#run(async () => {
-      const rollout = await this.#call('updateRollout', rolloutId, rolloutUpdate(update))
+      const rollout = await this.#call('updateRollout', name('rolloutId', rolloutId), rolloutUpdate(update))
       if (update.status !== undefined) this.#waits.turned([rollout])
       return rollout
     })
@@ -147,14 +149,15 @@ export class LocalStore implements Store {
 
   startAttempt(rolloutId: string, options: StartAttempt = {}): Promise<AttemptedRollout> {
     return this.#run(async () => {
-      const attemptId = text('attemptId', options.attemptId ?? newId('at'))
-      return this.#call('startAttempt', rolloutId, attemptId, worker(options.workerId))
+      const attemptId = newAttemptId(options.attemptId)
+      return this.#call('startAttempt', name('rolloutId', rolloutId), attemptId, worker(options.workerId))
     })
   }
 
   updateAttempt(rolloutId: string, attemptId: string, update: AttemptUpdate): Promise<Attempt> {
     return this.#run(async () => {
-      const { attempt, turn } = await this.#call('updateAttempt', rolloutId, attemptId, attemptUpdate(update))
+      const ids = [name('rolloutId', rolloutId), name('attemptId', attemptId)] as const
+      const { attempt, turn } = await this.#call('updateAttempt', ...ids, attemptUpdate(update))
       if (turn !== undefined) this.#waits.turned([turn])
       return attempt
     })

@@ -102,10 +102,13 @@ export function selectRollouts(query: RolloutQuery): RolloutSelection {
   if (query.rolloutIdContains !== undefined) {
     conditions.push({ field: 'rolloutId', contains: query.rolloutIdContains })
   }
-  return { conditions, ...arrangement(query, ROLLOUT_FIELDS, undefined) }
+  return { conditions: texts(conditions), ...arrangement(query, ROLLOUT_FIELDS, undefined) }
 }
 
 export function selectAttempts(rolloutId: string, query: AttemptQuery): AttemptSelection {
+  if (typeof rolloutId !== 'string') {
+    throw new AglError('value_invalid', 'A query for attempts needs the rolloutId whose attempts are wanted.')
+  }
   return { rolloutId, conditions: [], ...arrangement(query, ATTEMPT_FIELDS, 'sequenceId') }
 }
 
@@ -115,7 +118,7 @@ export function selectResources(query: ResourcesQuery): ResourcesSelection {
   if (query.resourcesIdContains !== undefined) {
     conditions.push({ field: 'resourcesId', contains: query.resourcesIdContains })
   }
-  return { conditions, ...arrangement(query, RESOURCES_FIELDS, undefined) }
+  return { conditions: texts(conditions), ...arrangement(query, RESOURCES_FIELDS, undefined) }
 }
 
 export function selectWorkers(query: WorkerQuery): WorkerSelection {
@@ -127,13 +130,13 @@ export function selectWorkers(query: WorkerQuery): WorkerSelection {
   if (query.workerIdContains !== undefined) {
     conditions.push({ field: 'workerId', contains: query.workerIdContains })
   }
-  return { conditions, ...arrangement(query, WORKER_FIELDS, undefined) }
+  return { conditions: texts(conditions), ...arrangement(query, WORKER_FIELDS, undefined) }
 }
 
 /** The one of this id. */
 export function selectOne<Field extends string>(field: Field, id: string): Selection<Field> {
   const order = { sortBy: undefined, descending: false, logic: 'and' } as const
-  return { conditions: [{ field, is: id }], limit: 1, offset: 0, ...order }
+  return { conditions: texts([{ field, is: id }]), limit: 1, offset: 0, ...order }
 }
 
 export function selectSpans(query: SpanQuery): SpanSelection {
@@ -150,7 +153,27 @@ export function selectSpans(query: SpanQuery): SpanSelection {
   add('parentId', query.parentId, query.parentIdContains)
   add('name', query.name, query.nameContains)
   const { rolloutId, attemptId } = query
-  return { rolloutId, attemptId, conditions, ...arrangement(query, SPAN_FIELDS, 'sequenceId') }
+  if (attemptId !== undefined) texts([{ field: 'attemptId', is: attemptId }])
+  return {
+    rolloutId,
+    attemptId,
+    conditions: texts(conditions),
+    ...arrangement(query, SPAN_FIELDS, 'sequenceId'),
+  }
+}
+
+/** Databases tell a text from other types in ways of their own. */
+function texts<Field extends string>(conditions: Condition<Field>[]): Condition<Field>[] {
+  for (const condition of conditions) {
+    const given: unknown =
+      'is' in condition ? condition.is : 'in' in condition ? condition.in : condition.contains
+    const list: readonly unknown[] = Array.isArray(given) ? given : [given]
+    if (Array.isArray(given) === 'in' in condition && list.every((value) => typeof value === 'string'))
+      continue
+    const expected = 'in' in condition ? 'a list of texts' : 'a text'
+    throw new AglError('value_invalid', `The filter by ${condition.field} is not possible; give ${expected}.`)
+  }
+  return conditions
 }
 
 function arrangement<Field extends string>(
@@ -159,13 +182,13 @@ function arrangement<Field extends string>(
   natural: Field | undefined,
 ): Omit<Selection<Field>, 'conditions'> {
   const { limit = -1, offset = 0, sortBy = natural, sortOrder = 'asc', filterLogic = 'and' } = query
-  if (!Number.isInteger(limit) || limit === 0 || limit < -1) {
+  if (!Number.isSafeInteger(limit) || limit === 0 || limit < -1) {
     throw new AglError(
       'value_invalid',
       `The limit ${limit} is not possible; give a positive number, or -1 for all.`,
     )
   }
-  if (!Number.isInteger(offset) || offset < 0) {
+  if (!Number.isSafeInteger(offset) || offset < 0) {
     throw new AglError('value_invalid', `The offset ${offset} is not possible; give 0 or a positive number.`)
   }
   oneOf('sortOrder', sortOrder, ['asc', 'desc'])

@@ -1,5 +1,6 @@
 import { AglError } from '@agl/core'
 import { type NewRollout, type StartedRollout, newId } from './engine.ts'
+import { LATEST_ATTEMPT, idFault } from './ids.ts'
 import { ATTEMPT_STATUSES, MODES, ROLLOUT_STATUSES, namedResourcesFromJSON } from './json.ts'
 import { isObject } from './json-reader.ts'
 import { DEFAULT_CONFIG } from './lifecycle.ts'
@@ -34,10 +35,10 @@ export function newRollout(
 }
 
 export function startedRollout(request: StartRollout): StartedRollout {
-  const { attemptId = newId('at'), status = 'preparing', startTime } = request
+  const { attemptId, status = 'preparing', startTime } = request
   return {
     ...newRollout(request, request.rolloutId),
-    attemptId: text('attemptId', attemptId),
+    attemptId: newAttemptId(attemptId),
     workerId: worker(request.workerId),
     startTime: startTime === undefined ? undefined : time('startTime', startTime),
     status: known('status', status, ['preparing', 'running'] as const),
@@ -95,10 +96,26 @@ export function worker(id: string | null | undefined): string | null {
   return id === undefined || id === null ? null : text('workerId', id, true)
 }
 
-/** @throws AglError value_invalid for what is not a text, which no store could find again */
+/** @throws AglError value_invalid for an id that some store could not find again */
 export function text(name: string, value: string, mayBeEmpty = false): string {
-  if (typeof value === 'string' && (mayBeEmpty || value !== '') && !value.includes('\0')) return value
-  throw invalid(name, 'a text without NUL characters')
+  const fault = value === '' && !mayBeEmpty ? 'is empty' : idFault(value)
+  if (fault === undefined) return value
+  throw new AglError('value_invalid', `The ${name} ${fault}; give a short text.`)
+}
+
+/** @throws AglError value_invalid */
+export function newAttemptId(id: string = newId('at')): string {
+  if (id !== LATEST_ATTEMPT) return text('attemptId', id)
+  throw invalid(
+    'attemptId',
+    `another text than "${LATEST_ATTEMPT}", which stands for a rollout's latest attempt`,
+  )
+}
+
+/** @throws AglError value_invalid for what is not a text and can name nothing */
+export function name(field: string, value: string): string {
+  if (typeof value === 'string') return value
+  throw invalid(field, 'a text')
 }
 
 /** @throws AglError value_invalid for what is not a number of seconds from 0 */

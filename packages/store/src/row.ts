@@ -1,4 +1,5 @@
-import { type AttributeValue, type Attributes, type Span, spanToJSON } from '@agl/core'
+import { type Attributes, type Span, spanToJSON } from '@agl/core'
+import { refusal } from './span-check.ts'
 import type { AddSpansOptions } from './types.ts'
 
 /** A span as backends keep it: what is searched and sorted by, and the whole as Agent Lightning's JSON. */
@@ -41,48 +42,6 @@ export function joinList(texts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> 
 
 const COMMA = 44
 
-/**
- * Why a span can never be stored, or undefined where it can. Python's side refuses a whole batch for one value that
- * is not of Agent Lightning's types, so such a value must not get in.
- */
-function refusal(span: Span, options: AddSpansOptions): string | undefined {
-  for (const key of ['rolloutId', 'attemptId', 'traceId', 'spanId', 'name'] as const) {
-    if (typeof span[key] !== 'string' || span[key] === '') return `its ${key} is not a text`
-    if (key !== 'name' && span[key].includes('\0')) return `its ${key} holds a NUL character`
-  }
-  if (options.keepSequenceIds === true && !Number.isSafeInteger(span.sequenceId)) {
-    return 'its sequenceId is not a whole number'
-  }
-  if (!Number.isFinite(span.startTime) || !Number.isFinite(span.endTime)) return 'its times are not numbers'
-  const illegal =
-    illegalKey(span.attributes) ??
-    illegalKey(span.resource.attributes) ??
-    span.events.map((event) => illegalKey(event.attributes)).find((key) => key !== undefined) ??
-    span.links
-      .map((link) => link.attributes && illegalKey(link.attributes))
-      .find((key) => typeof key === 'string')
-  return illegal === undefined ? undefined : `its attribute "${illegal}" is not a value that JSON keeps`
-}
-
-function illegalKey(attributes: Attributes): string | undefined {
-  for (const key in attributes) if (!isLegal(attributes[key])) return key
-  return undefined
-}
-
-function isLegal(value: AttributeValue | undefined): boolean {
-  if (typeof value === 'string' || typeof value === 'boolean' || value === undefined) return true
-  if (value instanceof Int32Array) return true
-  if (typeof value === 'number') return Number.isFinite(value)
-  if (!Array.isArray(value)) return false
-  const list: readonly unknown[] = value
-  const type = typeof list[0]
-  if (type === 'number') return list.every(Number.isFinite)
-  return (
-    list.length === 0 ||
-    ((type === 'string' || type === 'boolean') && list.every((item) => typeof item === type))
-  )
-}
-
 /** Spans that travel and are written together, and those that never will be. */
 export interface Portion {
   accepted: Span[]
@@ -98,9 +57,9 @@ export function* portions(spans: readonly Span[], options: AddSpansOptions): Gen
   let portion: Portion = { accepted: [], refused: [] }
   let bytes = 0
   for (const span of spans) {
-    const reason = isWhole(span) ? refusal(span, options) : 'it lacks a part that every span has'
+    const reason = refusal(span, options)
     if (reason !== undefined) {
-      portion.refused.push({ spanId: span.spanId, reason })
+      portion.refused.push({ spanId: String(span?.spanId), reason })
       continue
     }
     portion.accepted.push(compact(span))
@@ -111,14 +70,6 @@ export function* portions(spans: readonly Span[], options: AddSpansOptions): Gen
     bytes = 0
   }
   if (portion.accepted.length + portion.refused.length > 0) yield portion
-}
-
-/** Types say so already; a caller without them must not stop the spans around its own. */
-function isWhole(span: Span): boolean {
-  const parts: readonly unknown[] = [span.attributes, span.resource?.attributes, span.status]
-  return (
-    parts.every((part) => typeof part === 'object') && Array.isArray(span.events) && Array.isArray(span.links)
-  )
 }
 
 /** What most of a span's size comes from. */

@@ -1,7 +1,10 @@
-import { AglError } from '@agl/core'
+import { AglError, type Span } from '@agl/core'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Store, StoreOptions } from '../src/index.ts'
 import { llmSpan, stored } from './spans.ts'
+
+/** Half of a surrogate pair becomes another character in UTF-8, and an index takes only so much. */
+const ODD_IDS = ['a\0b', 'a\ud800', '\udc00a', 'x'.repeat(1025), '\u{1F99A}'.repeat(257)]
 
 /** What a store of one process does besides. */
 export function orderedContract(name: string, open: () => Promise<Store>): void {
@@ -155,6 +158,30 @@ export function storeContract(name: string, open: (options?: StoreOptions) => Pr
           await expect(store.startRollout({ input })).rejects.toMatchObject({ code: 'value_unserializable' })
         }
         expect((await store.statistics()).totalRollouts).toBe(0)
+      })
+
+      it('refuses ids that some store could not find again', async () => {
+        for (const id of ODD_IDS) {
+          const given = [
+            () => store.startRollout({ rolloutId: id }),
+            () => store.startRollout({ attemptId: id }),
+            () => store.startRollout({ workerId: id }),
+            () => store.startRollout({ resourcesId: id }),
+            () => store.updateResources(id, {}),
+            () => store.updateWorker(id),
+          ]
+          for (const give of given) await expect(give()).rejects.toMatchObject({ code: 'value_invalid' })
+        }
+        await expect(store.startRollout({ attemptId: 'latest' })).rejects.toMatchObject({
+          code: 'value_invalid',
+        })
+        const { rolloutId } = await begin('\u{1F99A}'.repeat(256), 'é'.repeat(512))
+        expect(await store.getRollout(rolloutId)).toMatchObject({ attempt: { attemptId: 'é'.repeat(512) } })
+        expect(await store.statistics()).toMatchObject({
+          totalRollouts: 1,
+          totalWorkers: 0,
+          totalResources: 0,
+        })
       })
 
       it('gives nothing for a rollout that it does not have', async () => {
@@ -432,6 +459,51 @@ export function storeContract(name: string, open: (options?: StoreOptions) => Pr
         const { added, refused } = await store.addSpans([llmSpan(), ...bad, llmSpan()])
         expect(added).toBe(2)
         expect(refused.map(({ spanId }) => spanId)).toEqual(bad.map(({ spanId }) => spanId))
+      })
+
+      it('refuses a span of which a part is no such part, and keeps those around it', async () => {
+        await begin()
+        const parts: Record<string, unknown>[] = [
+          { events: [null] },
+          { events: [{ name: 'e', attributes: null, timestamp: null }] },
+          { events: [{ attributes: {}, timestamp: null }] },
+          { events: [{ name: 'e', attributes: {}, timestamp: 1n }] },
+          { links: [null] },
+          { links: [{ attributes: null }] },
+          { status: { statusCode: 'FINE', description: null } },
+          { parentId: 5 },
+          { context: 5 },
+          { resource: { attributes: null, schemaUrl: '' } },
+          // oxlint-disable-next-line no-sparse-arrays -- JSON turns a hole into null
+          { attributes: { ids: [1, , 2] } },
+        ]
+        const bad = parts.map((part) => Object.assign(llmSpan(), part))
+        const nothing: Span[] = JSON.parse('[null]')
+        const { added, refused } = await store.addSpans([llmSpan(), ...bad, ...nothing, llmSpan()])
+        expect(added).toBe(2)
+        expect(refused.map(({ spanId }) => spanId).toSorted()).toEqual(
+          [...bad.map(({ spanId }) => spanId), 'undefined'].toSorted(),
+        )
+        expect((await store.querySpans({ rolloutId: 'ro-1' })).total).toBe(2)
+      })
+
+      it('refuses a span with an id that some store could not find again, and keeps those around it', async () => {
+        const bad = ODD_IDS.flatMap((id) => [
+          llmSpan({ rolloutId: id }),
+          llmSpan({ attemptId: id }),
+          llmSpan({ spanId: id }),
+        ])
+        const spans = [llmSpan(), ...bad, llmSpan({ attemptId: 'latest' }), llmSpan()]
+        const { added, refused } = await store.addSpans(spans, { createMissing: true })
+        expect(added).toBe(2)
+        expect(refused).toHaveLength(bad.length + 1)
+        expect((await store.statistics()).totalRollouts).toBe(1)
+      })
+
+      it('begins an attempt that is missing with the first of its spans', async () => {
+        const spans = [5, 3, 8].map((startTime) => llmSpan({ startTime }))
+        await store.addSpans(spans, { createMissing: true })
+        expect(await store.getLatestAttempt('ro-1')).toMatchObject({ startTime: 5 })
       })
 
       it('refuses sequence ids that are none', async () => {

@@ -187,7 +187,7 @@ export class HttpStore implements Store {
   }
 
   updateResources(resourcesId: string, resources: NamedResourcesInput): Promise<ResourcesUpdate> {
-    return this.#run(() =>
+    return this.#run(async () =>
       this.#putResources(`/resources/${id(text('resourcesId', resourcesId))}`, resources),
     )
   }

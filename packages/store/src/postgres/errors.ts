@@ -35,6 +35,8 @@ export function codeOf(error: unknown): string | undefined {
 export function kindOf(error: unknown): Kind {
   const code = codeOf(error)
   if (code === undefined) {
+    // It has no JSON, or none that is short enough.
+    if (error instanceof TypeError || error instanceof RangeError) return 'row'
     // The driver's own, which have no code.
     const message = error instanceof Error ? error.message : ''
     return /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error)/.test(

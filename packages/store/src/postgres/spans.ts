@@ -40,7 +40,7 @@ async function writeSpans(
   options: AddSpansOptions,
   oneByOne: boolean,
 ): Promise<AddedSpans> {
-  const attempts = [...new Map(spans.map((span) => [keyOf(span), span])).values()]
+  const attempts = attemptsOf(spans)
   const sequences = await lockSequences(connection, attempts)
   const places = await findPlaces(connection, attempts, options.createMissing === true)
   const result: AddedSpans = { added: 0, duplicates: 0, refused: [] }
@@ -85,6 +85,13 @@ async function writeSpans(
     )
   }
   return result
+}
+
+/** With the first span of each, by which an attempt begins that is not there. */
+function attemptsOf(spans: readonly Span[]): Attempts[] {
+  const attempts = new Map<string, Attempts>()
+  for (const span of spans) if (!attempts.has(keyOf(span))) attempts.set(keyOf(span), span)
+  return [...attempts.values()]
 }
 
 /** Why the database refuses what `work` writes; otherwise its failure is that of the whole batch. */
