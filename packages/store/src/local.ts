@@ -1,7 +1,7 @@
 import { AglError, type Span, type SpanJSON, spanFromJSON } from '@agl/core'
 import { type Arguments, type Operation, type Result, type Transport, newId, now } from './engine.ts'
 import { isFinished } from './lifecycle.ts'
-import { LARGE_STEP, Pace, pipeline, readAhead, steps } from './pace.ts'
+import { Pace, pipeline, readAhead, steps } from './pace.ts'
 import {
   selectAttempts,
   selectOne,
@@ -212,7 +212,7 @@ export class LocalStore implements Store {
     return this.#run(async () => {
       const selection = selectSpans(query)
       const { total, ids } = await this.#call('findSpans', selection)
-      const lists = readAhead(steps(ids, LARGE_STEP), (step) => this.transport.call('readSpanList', step))
+      const lists = readAhead(ids, (step) => this.transport.call('readSpanList', step))
       return { ...page(selection), total, lists }
     })
   }

@@ -2,8 +2,11 @@ import { setImmediate } from 'node:timers/promises'
 
 /** Items that are read in one step: few enough that many of them do not hold up the agent. */
 export const STEP = 64
-/** The same for items that are not looked at here. */
-export const LARGE_STEP = 256
+/** The same for items that are only handed on: the first ones, and most where they are small. */
+const FIRST_STEP = 16
+const LARGEST_STEP = 256
+/** Bytes that are handed on at once. */
+const PIECE = 1024 * 1024
 /** Steps on their way at once: memory stays bounded however much there is to do. */
 const AT_ONCE = 8
 /** Milliseconds of this thread that large work takes before it lets others have their turn. */
@@ -20,8 +23,8 @@ export class Pace {
   }
 }
 
-export function* steps<T>(items: readonly T[], size: number = STEP): Generator<readonly T[]> {
-  for (let start = 0; start < items.length; start += size) yield items.slice(start, start + size)
+export function* steps<T>(items: readonly T[]): Generator<readonly T[]> {
+  for (let start = 0; start < items.length; start += STEP) yield items.slice(start, start + STEP)
 }
 
 /** Does `work` on each step, in order; `ahead` has several on their way at once. After a failure no further step begins. */
@@ -46,16 +49,26 @@ export async function pipeline<T>(
   if (failures.length > 0) throw failures[0]
 }
 
-/** What `read` makes of each step, in order; the next one is read while one is dealt with. */
-export async function* readAhead<T, R>(all: Iterable<T>, read: (step: T) => Promise<R>): AsyncGenerator<R> {
+/**
+ * The bytes of all items, read in steps, in order; the next step is read while one is dealt with. Each is as large as
+ * the items before it let expect `PIECE` bytes of, so that little is held for whoever takes them slowly.
+ */
+export async function* readAhead<T>(
+  items: readonly T[],
+  read: (step: readonly T[]) => Promise<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
   const pace = new Pace()
-  let coming: Promise<R> | undefined
-  for (const step of all) {
-    const next = read(step)
+  let size = FIRST_STEP
+  let coming: Promise<Uint8Array> | undefined
+  for (let start = 0; start < items.length;) {
+    const bytes = await coming
+    if (bytes !== undefined) size = Math.ceil(Math.min(LARGEST_STEP, (PIECE / bytes.length) * size))
+    const step = items.slice(start, start + size)
+    coming = read(step)
     // Whoever stops in between does not wait for it.
-    next.catch(() => undefined)
-    if (coming !== undefined) yield await coming
-    coming = next
+    coming.catch(() => undefined)
+    if (bytes !== undefined) yield bytes
+    start += step.length
     await pace.rest()
   }
   if (coming !== undefined) yield await coming
