@@ -9,7 +9,7 @@ import { readManifest, root } from './workspace.ts'
  */
 const budgets = [
   // The design asks for 10 kB. Importing loads more than that; what only `start` needs comes on top.
-  { folder: 'packages/core', entry: 'src/index.ts', onImport: 16.3, whole: 22.1 },
+  { folder: 'packages/core', entry: 'src/index.ts', onImport: 16.1, whole: 22.4 },
   { folder: 'packages/openai', entry: 'src/index.ts', onImport: 8, whole: 9 },
   { folder: 'packages/train', entry: 'src/index.ts', onImport: 17.8, whole: 20 },
   { folder: 'packages/train', entry: 'src/gateway/index.ts', onImport: 9, whole: 9 },

@@ -1,4 +1,4 @@
-import type { Attributes, CaptureOptions, SpanCore } from './types.ts'
+import type { Attributes, CaptureOptions, SpanCore, SpanStatus } from './types.ts'
 
 /* The one place that decides what text may be kept, for every span of every origin. */
 
@@ -48,11 +48,9 @@ export function applyCapture(span: SpanCore, capture: Capture): void {
     if (span.status.description !== null) span.status = { ...span.status, description: 'not recorded' }
   }
   if (!capture.tokens) for (const key in attributes) dropTokens(attributes, key)
-  for (const event of span.events ?? []) {
-    applyCapture(
-      { name: span.name, status: { statusCode: 'UNSET', description: null }, attributes: event.attributes },
-      capture,
-    )
+  for (const { attributes: own } of [...(span.events ?? []), ...(span.links ?? [])]) {
+    const status: SpanStatus = { statusCode: 'UNSET', description: null }
+    applyCapture({ name: span.name, status, attributes: own ?? {} }, capture)
   }
   if (capture.content && capture.redact !== undefined) redactSpan(span, capture.redact)
 }

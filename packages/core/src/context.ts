@@ -6,6 +6,7 @@ import {
   type ContextManager,
   type Span as OtelSpan,
 } from '@opentelemetry/api'
+import type { AsyncLocalStorage } from 'node:async_hooks'
 import type { Lightning } from './lightning.ts'
 import type { Runtime } from './runtime.ts'
 import type { Plugin } from './types.ts'
@@ -87,10 +88,7 @@ export function useClockAndIds(replacement: { now(): number; randomHex(bytes: nu
   }
 }
 
-interface Storage {
-  getStore(): Context | undefined
-  run<R>(store: Context, callback: () => R): R
-}
+type Storage = Pick<AsyncLocalStorage<Context>, 'getStore' | 'run'>
 
 /** Carries OpenTelemetry's context across `await`, for programs that have no OpenTelemetry SDK to do so. */
 class AsyncContextManager implements ContextManager {
@@ -126,15 +124,17 @@ class AsyncContextManager implements ContextManager {
 
 /** Registers a context manager where none is. Returns how to remove it, or undefined where the user's own is in place. */
 export function ensureContextManager(): (() => void) | undefined {
-  const works = context.with(
-    ROOT_CONTEXT.setValue(PROBE, true),
-    () => context.active().getValue(PROBE) === true,
-  )
-  if (works) return undefined
+  const probe = ROOT_CONTEXT.setValue(PROBE, true)
+  const arrives = (): boolean => context.active().getValue(PROBE) === true
+  if (context.with(probe, arrives)) return undefined
   const hooks = builtin('node:async_hooks')
   if (hooks === undefined) return undefined
   const manager = new AsyncContextManager(new hooks.AsyncLocalStorage<Context>())
-  return context.setGlobalContextManager(manager) ? () => context.disable() : undefined
+  if (!context.setGlobalContextManager(manager)) return undefined
+  // Where the program has put its own in the place of ours since, that one stays.
+  return () => {
+    if (manager.with(probe, arrives)) context.disable()
+  }
 }
 
 /** A Node module without an import of it, so that the core also loads where there is none. */

@@ -140,13 +140,11 @@ export function encodeStart(
     if (start.streaming !== undefined) into['gen_ai.request.streaming'] = start.streaming
     if (start.baseURL !== undefined) into['agl.base_url'] = start.baseURL
     if (content && start.messages !== undefined) putMessages(into, start.messages)
-    for (let i = 0; i < (start.tools?.length ?? 0); i++) {
-      const tool = start.tools?.[i]
-      put(into, `gen_ai.request.functions.${i}.name`, tool?.name)
-      if (content) put(into, `gen_ai.request.functions.${i}.description`, tool?.description)
-      if (content && tool?.parameters !== undefined) {
-        into[`gen_ai.request.functions.${i}.parameters`] = json(tool.parameters)
-      }
+    for (const [i, { name, description, parameters }] of (start.tools ?? []).entries()) {
+      const key = `gen_ai.request.functions.${i}`
+      put(into, `${key}.name`, name)
+      if (content) put(into, `${key}.description`, description)
+      if (content && parameters !== undefined) into[`${key}.parameters`] = json(parameters)
     }
   } else if (isKind(kind, 'embedding', start)) {
     into['gen_ai.system'] = start.provider

@@ -126,7 +126,7 @@ export class LiveTrace {
       status: core.status,
       attributes: core.attributes,
       events: core.events ?? [],
-      links: [],
+      links: core.links ?? [],
       startTime: time,
       endTime: core.endTime ?? time,
       context: null,

@@ -1,18 +1,11 @@
-import {
-  trace as otel,
-  type Attributes as OtelAttributes,
-  type HrTime,
-  type Link,
-  type TracerProvider,
-} from '@opentelemetry/api'
+import type { Attributes as OtelAttributes, HrTime, Link } from '@opentelemetry/api'
 import { type Context } from './context.ts'
 import { finite } from './encode.ts'
-import { AglError, logger } from './errors.ts'
+import { logger } from './errors.ts'
 import type { LiveTrace } from './live-trace.ts'
-import { within } from './queue.ts'
 import { runtime, SCOPE } from './runtime.ts'
 import { sanitizeValue } from './semconv.ts'
-import type { Attributes, SpanExporterLike, StatusCode } from './types.ts'
+import type { Attributes, SpanLink, StatusCode } from './types.ts'
 
 /** Foreign spans remembered per trace as possible parents; a trace that sees more forgets the old ones. */
 const MOST_FOREIGN = 10_000
@@ -95,9 +88,20 @@ function take({ trace, parentId }: Taken, span: ForeignSpan): void {
         attributes: legal(event.attributes ?? {}),
         timestamp: seconds(event.time),
       })),
+      links: span.links.map(linkOf),
     },
     { traceId, spanId, parentId },
   )
+}
+
+function linkOf({ context, attributes }: Link): SpanLink {
+  const { traceId, spanId, isRemote = false, traceState } = context
+  const state = (traceState?.serialize() ?? '').matchAll(/([^,=]+)=([^,]*)/g)
+  const entries = Array.from(state, ([, key = '', value = '']) => [key, value])
+  return {
+    context: { traceId, spanId, isRemote, traceState: Object.fromEntries(entries) },
+    attributes: attributes === undefined ? null : legal(attributes),
+  }
 }
 
 function isForeignSpan(span: object): span is ForeignSpan {
@@ -131,59 +135,4 @@ function withoutSecrets(url: string): string {
 
 function seconds([whole, nanos]: HrTime): number {
   return whole + nanos / 1e9
-}
-
-/** A provider of ours that feeds `exporters`. Neither method rejects. */
-export interface Exporting {
-  flush(timeout: number): Promise<void>
-  /** Exports what is left and takes the provider away. */
-  stop(timeout: number): Promise<void>
-}
-
-/** Registers a provider that feeds `exporters`, made by whichever major of the SDK is installed. */
-export async function startExporters(exporters: readonly SpanExporterLike[]): Promise<Exporting> {
-  const provider = await makeProvider(exporters)
-  const attempt = async (work: Promise<void>, timeout: number): Promise<void> => {
-    try {
-      await within(work, timeout)
-    } catch (error) {
-      logger('agl:core').warn('An OpenTelemetry exporter failed; some of its spans are lost.', error)
-    }
-  }
-  if (!otel.setGlobalTracerProvider(provider)) {
-    throw new AglError(
-      'provider_conflict',
-      'An OpenTelemetry provider is registered already; drop "exporters" and add lightningSpanProcessor() to that provider.',
-    )
-  }
-  return {
-    flush: (timeout) => attempt(provider.forceFlush(), timeout),
-    stop: (timeout) => {
-      otel.disable()
-      return attempt(provider.shutdown(), timeout)
-    },
-  }
-}
-
-interface OwnProvider extends TracerProvider {
-  forceFlush(): Promise<void>
-  shutdown(): Promise<void>
-}
-
-async function makeProvider(exporters: readonly SpanExporterLike[]): Promise<OwnProvider> {
-  const ours = lightningSpanProcessor()
-  const two = await import('@opentelemetry/sdk-trace-base').catch(() => undefined)
-  if (two !== undefined) {
-    const processors = exporters.map((exporter) => new two.BatchSpanProcessor(exporter))
-    return new two.BasicTracerProvider({ spanProcessors: [ours, ...processors] })
-  }
-  const three = await import('@opentelemetry/sdk-trace').catch((cause: unknown) => {
-    throw new AglError(
-      'sdk_missing',
-      'The option "exporters" needs OpenTelemetry\'s SDK; run: npm install @opentelemetry/sdk-trace-base',
-      { cause },
-    )
-  })
-  const processors = exporters.map((exporter) => new three.BatchSpanProcessor({ exporter }))
-  return new three.TracerProvider({ spanProcessors: [ours, ...processors] })
 }

@@ -88,15 +88,14 @@ export class SinkQueue {
     try {
       this.sink.writeSync(spans, this.#items.filter(isTrace))
       this.written += spans.length
-      this.#discard()
     } catch (error) {
       this.#log.error(
         `The sink "${this.sink.name}" could not write at exit; ${spans.length} spans are lost.`,
         error,
       )
       this.dropped += spans.length
-      this.#discard()
     }
+    this.#discard()
   }
 
   async close(timeout: number): Promise<void> {

@@ -35,6 +35,8 @@ export class Runtime {
   readonly #unsettled = new Set<LiveTrace>()
   /** Takes our context manager away; set while it stays behind for traces that have outlived their tracer. */
   removeContext: (() => void) | undefined
+  /** The same, where a trace had to bring one because nothing was started: the next tracer takes it with it. */
+  leftContext: (() => void) | undefined
   #tracer: { provider: TracerProvider; tracer: Tracer } | undefined
 
   /** The active trace and activity, or undefined outside. */
@@ -94,8 +96,8 @@ export class Runtime {
 
   openTrace(name: string, options: TraceOptions = {}): { trace: LiveTrace; root: Activity<'workflow'> } {
     adjustClock()
-    // `start` has seen to it; a program that only traces needs it as well.
-    if (processSlot().lightning === undefined) ensureContextManager()
+    // `start` has seen to it; a program that only traces needs it as well, and its timers do after the trace.
+    if (processSlot().lightning === undefined) this.leftContext = ensureContextManager() ?? this.leftContext
     const trace = new LiveTrace(this, name, options)
     this.#unsettled.add(trace)
     const start = { name, ...(options.attributes === undefined ? {} : { attributes: options.attributes }) }
@@ -153,11 +155,10 @@ export function recordSpan(core: SpanCore, caller: string): void {
   if (isSuppressed(context.active())) return
   const attributes: Attributes = {}
   putAll(attributes, core.attributes)
-  const outside = otel.getSpanContext(context.active())?.spanId
   const ids = activity?.ids() ?? { spanId: randomHex(8), parentId: null, traceId: trace.record.traceId }
-  if (outside !== undefined && trace.foreign.has(outside))
-    trace.add({ ...core, attributes }, { ...ids, parentId: outside })
-  else trace.add({ ...core, attributes }, ids)
+  const outside = otel.getSpanContext(context.active())?.spanId ?? ''
+  const parentId = trace.foreign.has(outside) ? outside : ids.parentId
+  trace.add({ ...core, attributes }, { ...ids, parentId })
 }
 
 export function openActivity<K extends ActivityKind>(kind: K, start: ActivityStart[K]): Activity<K> {

@@ -122,10 +122,6 @@ function contextToJSON(context: SpanContext): SpanContextJSON {
 }
 
 function contextFromJSON(json: SpanContextJSON): SpanContext {
-  return {
-    traceId: json.trace_id,
-    spanId: json.span_id,
-    isRemote: json.is_remote,
-    traceState: json.trace_state,
-  }
+  const { trace_id: traceId, span_id: spanId, is_remote: isRemote, trace_state: traceState } = json
+  return { traceId, spanId, isRemote, traceState }
 }

@@ -1,16 +1,18 @@
+import { trace as otel, type TracerProvider } from '@opentelemetry/api'
+import type { ReadableSpan } from '@opentelemetry/sdk-trace-base'
 import { captureSettings } from './capture.ts'
 import { resolveConfig } from './config.ts'
 import { ensureContextManager, processSlot } from './context.ts'
-import { setLogLevels } from './errors.ts'
+import { AglError, logger, setLogLevels } from './errors.ts'
 import { emitReward, operation } from './emit.ts'
 import { HostFinder } from './hosts.ts'
 import type { Lightning } from './lightning.ts'
-import { startExporters, type Exporting } from './otel.ts'
+import { lightningSpanProcessor } from './otel.ts'
 import { Plugins } from './plugin.ts'
-import { SinkQueue, summary } from './queue.ts'
-import { runtime, type Runtime } from './runtime.ts'
+import { SinkQueue, summary, within } from './queue.ts'
+import { runtime, SCOPE, type Runtime } from './runtime.ts'
 import { record, trace } from './trace.ts'
-import type { Config, FlushResult } from './types.ts'
+import type { Config, FlushResult, SpanExporterLike } from './types.ts'
 
 const FLUSH_TIMEOUT = 10_000
 
@@ -22,8 +24,8 @@ export async function launch(given: Config): Promise<Lightning> {
   const place = processSlot()
   const finder = new HostFinder()
   const plugins = new Plugins(core, finder, config.strict ?? false)
-  const removeContext = core.removeContext ?? ensureContextManager()
-  core.removeContext = undefined
+  const removeContext = core.removeContext ?? ensureContextManager() ?? core.leftContext
+  core.removeContext = core.leftContext = undefined
   let exporting: Exporting | undefined
   const undo = async (timeout: number): Promise<void> => {
     delete place.ensure
@@ -103,4 +105,72 @@ function handle(
     [Symbol.asyncDispose]: async () => void (await lightning.shutdown()),
   }
   return lightning
+}
+
+/** A provider of ours that feeds `exporters`. Neither method rejects. */
+interface Exporting {
+  flush(timeout: number): Promise<void>
+  /** Exports what is left and takes the provider away. */
+  stop(timeout: number): Promise<void>
+}
+
+/** Registers a provider that feeds `exporters`, made by whichever major of the SDK is installed. */
+async function startExporters(exporters: readonly SpanExporterLike[]): Promise<Exporting> {
+  const provider = await makeProvider(exporters)
+  const attempt = async (work: Promise<void>, timeout: number): Promise<void> => {
+    try {
+      await within(work, timeout)
+    } catch (error) {
+      logger('agl:core').warn('An OpenTelemetry exporter failed; some of its spans are lost.', error)
+    }
+  }
+  if (!otel.setGlobalTracerProvider(provider)) {
+    throw new AglError(
+      'provider_conflict',
+      'An OpenTelemetry provider is registered already; drop "exporters" and add lightningSpanProcessor() to that provider.',
+    )
+  }
+  return {
+    flush: (timeout) => attempt(provider.forceFlush(), timeout),
+    stop: (timeout) => {
+      otel.disable()
+      return attempt(provider.shutdown(), timeout)
+    },
+  }
+}
+
+interface OwnProvider extends TracerProvider {
+  forceFlush(): Promise<void>
+  shutdown(): Promise<void>
+}
+
+async function makeProvider(exporters: readonly SpanExporterLike[]): Promise<OwnProvider> {
+  const ours = lightningSpanProcessor()
+  const two = await import('@opentelemetry/sdk-trace-base').catch(() => undefined)
+  if (two !== undefined) {
+    const spanProcessors = [ours, ...exporters.map((exporter) => new two.BatchSpanProcessor(exporter))]
+    return new two.BasicTracerProvider({ ...resourceOf(new two.BasicTracerProvider()), spanProcessors })
+  }
+  const three = await import('@opentelemetry/sdk-trace').catch((cause: unknown) => {
+    throw new AglError(
+      'sdk_missing',
+      'The option "exporters" needs OpenTelemetry\'s SDK; run: npm install @opentelemetry/sdk-trace-base',
+      { cause },
+    )
+  })
+  const spanProcessors = [ours, ...exporters.map((exporter) => new three.BatchSpanProcessor({ exporter }))]
+  return new three.TracerProvider({ ...resourceOf(new three.TracerProvider()), spanProcessors })
+}
+
+/** What the SDK says of the process, which it shows on spans alone, with what the configuration says. */
+function resourceOf(provider: TracerProvider): { resource?: ReadableSpan['resource'] } {
+  const span: object = provider.getTracer(SCOPE).startSpan(SCOPE)
+  if (!isReadable(span)) return {}
+  const { attributes } = runtime().resource
+  const ours = { attributes, merge: () => span.resource, getRawAttributes: () => Object.entries(attributes) }
+  return { resource: span.resource.merge(ours) }
+}
+
+function isReadable(span: object): span is ReadableSpan {
+  return 'resource' in span
 }

@@ -6,14 +6,11 @@ import type { Span, TraceOptions, TraceRecord } from './types.ts'
 
 type Traced<T> = () => T | Promise<T>
 
-function readArguments<T>(
-  options: TraceOptions | Traced<T>,
-  fn: Traced<T> | undefined,
-): [TraceOptions, Traced<T>] {
-  if (typeof options === 'function') return [{}, options]
+function open<T>(name: string, given: TraceOptions | Traced<T>, last?: Traced<T>): [Opened, Traced<T>] {
+  const [options, fn] = typeof given === 'function' ? [{}, given] : [given, last]
   if (typeof fn !== 'function')
     throw new AglError('value_invalid', 'trace() and record() take a function as their last argument.')
-  return [options, fn]
+  return [join(name, options) ?? openTrace(name, options), fn]
 }
 
 /**
@@ -23,9 +20,7 @@ function readArguments<T>(
 export function trace<T>(name: string, fn: Traced<T>): Promise<T>
 export function trace<T>(name: string, options: TraceOptions, fn: Traced<T>): Promise<T>
 export async function trace<T>(name: string, given: TraceOptions | Traced<T>, last?: Traced<T>): Promise<T> {
-  const [options, fn] = readArguments(given, last)
-  const opened = join(name, options) ?? openTrace(name, options)
-  return follow(opened, fn)
+  return follow(...open(name, given, last))
 }
 
 export type Outcome<T> =
@@ -43,8 +38,7 @@ export async function record<T>(
   given: TraceOptions | Traced<T>,
   last?: Traced<T>,
 ): Promise<Outcome<T>> {
-  const [options, fn] = readArguments(given, last)
-  const opened = join(name, options) ?? openTrace(name, options)
+  const [opened, fn] = open(name, given, last)
   const { trace: live, spanId } = opened
   live.keep = Number.POSITIVE_INFINITY
   const before = live.spans.length

@@ -73,6 +73,7 @@ export interface SpanCore {
   startTime?: number
   endTime?: number
   events?: SpanEvent[]
+  links?: SpanLink[]
 }
 
 /** A trace as sinks see it: a rollout and attempt, of its own (`own`) or given by a runner. */

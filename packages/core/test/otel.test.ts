@@ -1,5 +1,13 @@
 import { setImmediate as tick } from 'node:timers/promises'
-import { context, diag, ROOT_CONTEXT, SpanStatusCode, trace as otel, type Tracer } from '@opentelemetry/api'
+import {
+  context,
+  createTraceState,
+  diag,
+  ROOT_CONTEXT,
+  SpanStatusCode,
+  trace as otel,
+  type Tracer,
+} from '@opentelemetry/api'
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks'
 import { suppressTracing } from '@opentelemetry/core'
 import * as sdk3 from '@opentelemetry/sdk-trace'
@@ -351,6 +359,31 @@ describe.each(SDKS)("with the user's own %s", (_name, use) => {
     }
   })
 
+  it('keeps the links of a span', async () => {
+    const { tracer } = use()
+    await using running = await begin({ capture: { redact: (text) => text.replace('secret', 'x') } })
+    const ids = { traceId: 'a'.repeat(32), spanId: 'b'.repeat(16), traceFlags: 1 }
+    const traceState = createTraceState('vendor=one,other=t61rcWkgMzE')
+    await trace('run', () => {
+      const links = [
+        { context: ids },
+        {
+          context: { ...ids, isRemote: true, traceState },
+          attributes: { why: 'retry', 'input.value': 'secret', holes: ['a', null] },
+        },
+      ]
+      tracer.startSpan('linked', { links }).end()
+    })
+    const context = { traceId: ids.traceId, spanId: ids.spanId }
+    expect(named(running.lightning.lastTrace(), 'linked').links).toEqual([
+      { context: { ...context, isRemote: false, traceState: {} }, attributes: null },
+      {
+        context: { ...context, isRemote: true, traceState: { vendor: 'one', other: 't61rcWkgMzE' } },
+        attributes: { why: 'retry', 'input.value': 'x', holes: '["a", null]' },
+      },
+    ])
+  })
+
   it("is not disturbed by a processor of the user's that throws", async () => {
     hush()
     const broken = { ...lightningSpanProcessor(), onStart: () => undefined, onEnd: fails }
@@ -425,6 +458,30 @@ describe('without any OpenTelemetry SDK', () => {
     expect(contextTravels()).toBe(false)
   })
 
+  it('brings a context manager for a trace without a tracer, and the next tracer takes it away', async () => {
+    await trace('bare', async () => {
+      await tick()
+      emitMessage('inside')
+    })
+    const running = await begin()
+    expect(contextTravels()).toBe(true)
+    await running.lightning.shutdown()
+    expect(contextTravels()).toBe(false)
+    await trace('again', async () => {
+      await tick()
+      emitMessage('inside')
+    })
+    expect(contextTravels()).toBe(true)
+  })
+
+  it('does not take away the context manager that the program has put in the place of ours', async () => {
+    const running = await begin()
+    context.disable()
+    context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable())
+    await running.lightning.shutdown()
+    expect(contextTravels()).toBe(true)
+  })
+
   it('carries the context of a trace that outlives its tracer, and of the next tracer after it', async () => {
     const first = await begin()
     let release = (): void => undefined
@@ -495,6 +552,27 @@ describe('the option "exporters"', () => {
     expect(exporter.spans.map((span) => span.name).at(-1)).toBe('last')
     expect(exporter.down).toBe(true)
     expect(otel.getTracer('user').startSpan('gone').isRecording()).toBe(false)
+  })
+
+  it("tells the service's name beside what the SDK tells of the process", async () => {
+    const exporter = new sdk2.InMemorySpanExporter()
+    await using running = await begin({ exporters: [exporter], serviceName: 'tested' })
+    await trace('run', () => otel.getTracer('user').startSpan('user').end())
+    await running.lightning.flush()
+    const seen = exporter.getFinishedSpans().map(({ name, resource }) => ({ name, ...resource.attributes }))
+    const told = { 'service.name': 'tested', 'telemetry.sdk.name': 'opentelemetry' }
+    expect(seen).toMatchObject([
+      { name: 'user', ...told },
+      { name: 'invoke_workflow run', ...told },
+    ])
+  })
+
+  it('leaves the name of a service that has none to the SDK', async () => {
+    const exporter = new sdk2.InMemorySpanExporter()
+    await using running = await begin({ exporters: [exporter] })
+    await trace('run', () => emitMessage('x'))
+    await running.lightning.flush()
+    expect(exporter.getFinishedSpans()[0]?.resource.attributes['service.name']).toMatch(/^unknown_service/)
   })
 
   it('takes the exporters of either SDK', async () => {

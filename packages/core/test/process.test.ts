@@ -188,12 +188,13 @@ describe('the option "exporters"', () => {
   const MAIN = `
     import { start, trace } from './core/src/index.ts'
     const names = []
+    const nameOf = ({ name, resource }) => name + ' of ' + resource.attributes['service.name']
     const exporter = {
-      export(spans, done) { names.push(...spans.map((span) => span.name)); done({ code: 0 }) },
+      export(spans, done) { names.push(...spans.map(nameOf)); done({ code: 0 }) },
       shutdown: () => Promise.resolve(),
     }
     try {
-      const lightning = await start({ exporters: [exporter] })
+      const lightning = await start({ exporters: [exporter], serviceName: 'tested' })
       await trace('run', () => undefined)
       await lightning.shutdown()
       console.log(JSON.stringify(names))
@@ -207,7 +208,7 @@ describe('the option "exporters"', () => {
   ])('needs SDK %s alone', async (_, sdk) => {
     const folder = appFolder({ 'main.mjs': MAIN })
     copyCore(folder, 'core', ['@opentelemetry/api', sdk])
-    expect(await runJSON(folder)).toEqual(['invoke_workflow run'])
+    expect(await runJSON(folder)).toEqual(['invoke_workflow run of tested'])
   })
 
   it('says what to install where there is no SDK', async () => {
