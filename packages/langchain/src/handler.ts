@@ -201,10 +201,10 @@ function fail(activity: Activity, error: unknown): void {
   else activity.fail(error)
 }
 
-/** LangChain 0.3 and LangGraph throw plain errors where a signal went off. */
+/** LangChain 0.3, LangGraph and ChatOpenAI's streams throw plain errors where a signal went off. */
 function isAbort(name: unknown, message: unknown): boolean {
   if (name === 'AbortError' || name === 'ModelAbortError') return true
-  return name === 'Error' && (message === 'Aborted' || message === 'Abort')
+  return name === 'Error' && (message === 'Aborted' || message === 'Abort' || message === 'AbortError')
 }
 
 /**

@@ -113,7 +113,7 @@ function hookStream(api: PluginApi, runnable: object): void {
     (original) =>
       function (this: unknown, ...args: unknown[]): unknown {
         if (!api.recording()) return Reflect.apply(original, this, args)
-        const scope = new StreamScope()
+        const scope = new StreamScope(text(fields(this)['name']))
         const stream = asStream(scope, () => Reflect.apply(original, this, args))
         if (!(stream instanceof Promise)) return stream
         return stream.catch((error: unknown) => {

@@ -22,6 +22,12 @@ export interface Run {
 /** The open runs that one call of `stream()` has begun. */
 export class StreamScope {
   readonly #open = new Set<Run>()
+  /** What the runnable that is being streamed is called, whatever the run is. */
+  readonly name: string | undefined
+
+  constructor(name: string | undefined) {
+    this.name = name
+  }
 
   began(run: Run): void {
     this.#open.add(run)

@@ -2,7 +2,7 @@ import type { ActivityKind, ActivityStart, LlmStart } from '@agl/core'
 import { describe } from './describe.ts'
 import { defined, fields, list, text, type Fields } from './guards.ts'
 import { messageOf, requestOf, toolsOf } from './messages.ts'
-import { calledTool, type Run } from './runs.ts'
+import { calledTool, currentStream, type Run } from './runs.ts'
 
 /* What LangChain tells a tracer when a run begins becomes an activity's start here, by position, as it is told. */
 
@@ -57,9 +57,15 @@ function classOf({ serialized }: RunStart): string | undefined {
 }
 
 export function chainStart(run: RunStart, input: unknown, parent: Run | undefined): Described {
-  const name = run.name ?? classOf(run) ?? 'Runnable'
   const ids = list(run.serialized['id'])
   const isGraph = ids[0] === 'langgraph' && ids[1] === 'pregel'
+  const runName = run.name ?? classOf(run) ?? 'Runnable'
+  // LangGraph runs graphs as streams. A name that is given for one run only tells nothing of the agent.
+  const stream = isGraph ? currentStream() : undefined
+  const ownName = stream === undefined ? runName : stream.name
+  // A graph that has a name is an agent, as in LangGraph's own ways to have several; workflows of functions are none.
+  const isNamed = isGraph && ownName !== undefined && ownName !== 'LangGraph' && ids[2] !== 'Pregel'
+  const name = isNamed ? ownName : runName
   const attributes = attributesOf(run)
   // Where a graph is no agent, its nodes are: that is how trainers tell agents apart.
   if (parent?.isGraph === true && parent.kind !== 'agent' && run.metadata['langgraph_node'] === name)
@@ -67,8 +73,6 @@ export function chainStart(run: RunStart, input: unknown, parent: Run | undefine
   const start =
     input === undefined || !run.content ? { name, attributes } : { name, input: describe(input), attributes }
   if (!isGraph) return { kind: classOf(run) === 'AgentExecutor' ? 'agent' : 'chain', start }
-  // A graph that has a name is an agent, as in LangGraph's own ways to have several; workflows of functions are none.
-  const isNamed = name !== 'LangGraph' && ids[2] !== 'Pregel'
   const isAgent = isNamed || run.metadata['ls_integration'] === 'langchain_create_agent'
   return { kind: isAgent ? 'agent' : 'workflow', start, isGraph }
 }

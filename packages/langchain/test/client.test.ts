@@ -219,6 +219,46 @@ describe.each(['latest', 'lowest'] as const)(
       expect(toTriplets(spans, { agentMatch: /^write/ })).toHaveLength(1)
     })
 
+    it('keeps the names of agents and nodes where a run is given another', async () => {
+      const { spans } = await run(versions, async ({ h, model }) => {
+        const graph = new h.StateGraph(h.MessagesAnnotation)
+          .addNode('write_query', async (state) => ({ messages: [await model.invoke(state.messages)] }))
+          .addEdge(h.START, 'write_query')
+          .compile()
+        const agent = h.createReactAgent({ llm: model, tools: [], name: 'reviewer' })
+        const input = { messages: [new h.HumanMessage('Hi')] }
+        await graph.invoke(input, { runName: 'monday' })
+        await agent.invoke(input, { runName: 'monday' })
+        await agent.withConfig({ runName: 'monday' }).invoke(input)
+      })
+      expect(toTriplets(spans).map(({ metadata }) => metadata.agent_name)).toEqual([
+        'write_query',
+        'reviewer',
+        'reviewer',
+      ])
+      expect(named(spans, 'monday.workflow')).toHaveLength(1)
+    })
+
+    it('is aborted, and so is the model, where a signal goes off in a stream', async () => {
+      const { spans } = await run(
+        versions,
+        async ({ model }) => {
+          const controller = new AbortController()
+          const { signal } = controller
+          const stream = await model.stream('Hi', { signal })
+          const read = async (): Promise<void> => {
+            for await (const _ of stream) controller.abort()
+          }
+          return read().catch((error: unknown) => String(error))
+        },
+        { reply: () => 'one two three four five', fault: () => ({ latency: { chunk: 5 } }) },
+      )
+      const [client] = named(spans, 'openai.chat.completion')
+      const [model] = named(spans, 'chat_model.llm')
+      expect([client, model].map((span) => span?.attributes['agl.finish'])).toEqual(['aborted', 'aborted'])
+      expect([client, model].map((span) => span?.status.statusCode)).toEqual(['UNSET', 'UNSET'])
+    })
+
     it('is a tree of one root in which every parent is there', async () => {
       const { spans } = await run(versions, async (given) => {
         await chain(given).invoke({ word: 'a' })
