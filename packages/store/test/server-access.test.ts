@@ -1,13 +1,21 @@
 import { once } from 'node:events'
 import { request } from 'node:http'
-import { connect } from 'node:net'
+import { type Socket, connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { openStore, serveStore } from '../src/index.ts'
 import { served } from './served.ts'
 import { llmSpan } from './spans.ts'
 
 const token = 'a-secret-token'
+
+async function connected(url: string): Promise<Socket> {
+  const socket = connect(Number(new URL(url).port), '127.0.0.1')
+  socket.on('error', () => undefined)
+  onTestFinished(() => void socket.destroy())
+  await once(socket, 'connect')
+  return socket
+}
 
 /** A request with headers that fetch does not let anybody set. */
 async function raw(
@@ -38,6 +46,15 @@ describe('who may use the server', () => {
     const basic = Buffer.from(`agl:${token}`).toString('base64')
     for (const authorization of [`Bearer ${token}`, `bearer ${token}`, `Basic ${basic}`]) {
       expect(await get('rollouts', { headers: { authorization } })).toMatchObject({ status: 200 })
+    }
+  })
+
+  it('takes a token of several words, and none that no header carries', async () => {
+    const { get, store } = await served({ token: 'open the door' })
+    const headers = { authorization: 'Bearer open the door' }
+    expect(await get('rollouts', { headers })).toMatchObject({ status: 200 })
+    for (const wrong of ['', ' led', 'a\nb', '€']) {
+      await expect(serveStore(store, { port: 0, token: wrong })).rejects.toMatchObject({ code: 'usage' })
     }
   })
 
@@ -81,6 +98,58 @@ describe('who may use the server', () => {
 })
 
 describe('clients that misbehave, and the end', () => {
+  it('gives a rollout back to the queue whose answer finds nobody', async () => {
+    const { url, store } = await served()
+    for (let i = 0; i < 10; i++) {
+      const socket = await connected(url)
+      const body = '{"timeout": 9}'
+      socket.write(
+        `POST /v1/agl/queues/rollouts/dequeue HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+      )
+      await sleep(20)
+      // It goes in the moment in which there is something for it.
+      socket.resetAndDestroy()
+      const [queued] = await store.enqueueRollouts([{ input: i }])
+      const { rolloutId = '' } = queued ?? {}
+      await sleep(20)
+      expect(await store.getRollout(rolloutId)).toMatchObject({ status: 'queuing' })
+      await store.updateRollout(rolloutId, { status: 'cancelled' })
+    }
+  })
+
+  it('does not keep an answer for ever for a client that does not read it', async () => {
+    const { url, store } = await served({ patience: 200 })
+    const size = 32 * 1024 * 1024
+    await store.enqueueRollouts([{ input: 'x'.repeat(size) }])
+    const socket = await connected(url)
+    socket.pause()
+    socket.write('GET /v1/agl/rollouts HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n')
+    await sleep(1000)
+    const closed = once(socket, 'close')
+    let read = 0
+    socket.on('data', (chunk: Buffer) => (read += chunk.length))
+    socket.resume()
+    await closed
+    expect(read).toBeGreaterThan(0)
+    expect(read).toBeLessThan(size)
+  })
+
+  it('closes without waiting for connections that nobody uses', async () => {
+    const { url, store, close } = await served({ grace: 600_000 })
+    const { rolloutId, attempt } = await store.startRollout()
+    const ids = { rolloutId, attemptId: attempt.attemptId }
+    await store.addSpans(Array.from({ length: 20_000 }, () => llmSpan(ids)))
+    const [unused, busy] = [await connected(url), await connected(url)]
+    busy.pause()
+    busy.write(`GET /v1/agl/spans?rollout_id=${rolloutId} HTTP/1.1\r\nhost: localhost\r\n\r\n`)
+    await sleep(200)
+    const closing = close()
+    // Its answer began before the end, and the connection was to be kept.
+    busy.resume()
+    await Promise.all([closing, once(unused.resume(), 'close'), once(busy, 'close')])
+    expect([unused.readableEnded, busy.readableEnded]).toEqual([true, true])
+  })
+
   it('closes while slow clients have not finished their requests', async () => {
     const { url, close } = await served({ grace: 200 })
     const socket = connect(Number(new URL(url).port), '127.0.0.1')

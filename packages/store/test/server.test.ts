@@ -138,6 +138,33 @@ describe('the API of Agent Lightning v0.3', () => {
     },
   )
 
+  it('takes text in UTF-8 as it is, and no other', async () => {
+    const { post, store } = await served()
+    expect(await post('rollouts', '\uFEFF{"input": "½ – \\ud83e"}')).toMatchObject({
+      status: 201,
+      body: { input: '½ – \ud83e' },
+    })
+    const latin = { body: Buffer.from('{"input": "½"}', 'latin1') }
+    const headers = { 'content-type': 'application/json' }
+    expect(await post('rollouts', undefined, { ...latin, headers })).toMatchObject({
+      status: 400,
+      body: { detail: expect.stringContaining('error parsing the body') },
+    })
+    expect((await store.statistics()).totalRollouts).toBe(1)
+  })
+
+  it('tells whoever runs it of its own trouble only', async () => {
+    const heard: unknown[] = []
+    const { get, post, store } = await served({ onError: (error) => heard.push(error) })
+    await post('rollouts/ro-none', { status: 'failed' })
+    await get('rollouts/ro-none')
+    await post('rollouts', {})
+    expect(heard).toEqual([])
+    await store.close()
+    expect(await get('statistics')).toMatchObject({ status: 503 })
+    expect(heard).toMatchObject([{ code: 'store_unavailable' }])
+  })
+
   it('starts rollouts and attempts past the queue', async () => {
     const { post } = await served()
     const rollout = await post('rollouts', { input: 'x', worker_id: 'w', config: { timeout_seconds: 9.5 } })
@@ -202,6 +229,7 @@ describe('the API of Agent Lightning v0.3', () => {
       expect(byURL.body).toEqual(byBody.body)
       expect(byBody).toMatchObject({ status: 200, body: { total } })
     }
+    expect(await get('rollouts?rollout_id_contains=ro-?')).toMatchObject({ body: { total: 0 } })
     const sorted = await get('rollouts?sort_by=start_time&sort_order=desc&limit=1')
     expect(sorted).toMatchObject({ status: 200, body: { limit: 1, total: 3 } })
   })

@@ -28,7 +28,7 @@ export function authorize(request: IncomingMessage, { token, isLocal, cors }: Ac
 }
 
 function checkToken(request: IncomingMessage, token: string): void {
-  const [scheme = '', credentials = ''] = request.headers.authorization?.split(' ') ?? []
+  const [, scheme = '', credentials = ''] = /^(\S+) +(.*)$/.exec(request.headers.authorization ?? '') ?? []
   const given =
     scheme.toLowerCase() === 'basic'
       ? // What clients make of a URL with a password in it, which is the only way for those of Python.

@@ -160,7 +160,7 @@ function readResource(resource: Fields): ResourceInput {
     const absent = given === undefined
     const msg = absent
       ? "Unable to extract tag using discriminator 'resource_type'"
-      : `Input tag '${JSON.stringify(given)}' found using 'resource_type' does not match any of the expected tags: ${tags}`
+      : `Input tag '${typeof given === 'string' ? given : JSON.stringify(given)}' found using 'resource_type' does not match any of the expected tags: ${tags}`
     resource.refuse(undefined, absent ? 'union_tag_not_found' : 'union_tag_invalid', msg, given)
     return { resourceType: 'prompt_template', template: '', engine: 'f-string' }
   }

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import type { IncomingMessage } from 'node:http'
 import { promisify } from 'node:util'
 import { gunzip } from 'node:zlib'
@@ -35,7 +36,8 @@ const NOTHING = Buffer.alloc(0)
 /**
  * The JSON of a request; undefined where there is none.
  *
- * @throws HttpError 413, 415 for another encoding, 422 where it is no JSON, which has neither NaN nor infinities
+ * @throws HttpError 400 for text that is no UTF-8, 413, 415 for another encoding, 422 where it is no JSON, which has
+ * neither NaN nor infinities
  */
 export async function readJSON(request: IncomingMessage, maxBytes: number): Promise<unknown> {
   const bytes = await decoded(request, await readBytes(request, maxBytes), maxBytes)
@@ -48,7 +50,9 @@ export async function readJSON(request: IncomingMessage, maxBytes: number): Prom
       { type: 'model_attributes_type', loc: ['body'], msg, input: bytes.toString('utf8', 0, 200) },
     ])
   }
-  const text = bytes.toString()
+  // Else what is broken would be stored as something else.
+  if (!isUtf8(bytes)) throw new HttpError(400, 'There was an error parsing the body: it is not UTF-8.')
+  const text = bytes.toString().replace(/^\uFEFF/, '')
   try {
     return JSON.parse(text)
   } catch (error) {

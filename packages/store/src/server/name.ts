@@ -6,3 +6,6 @@ export const SERVER_NAME = 'agl-store'
  * answer: `added`, `duplicates`, `refused`, and in `missing` why some were, where a rollout or attempt is not there.
  */
 export const RESULT_HEADER = 'agl-result'
+
+/** Tokens that come out of a header as they went in: Latin-1, and no space around them. */
+export const TOKEN: RegExp = /^[!-~\x80-\xff]+( +[!-~\x80-\xff]+)*$/

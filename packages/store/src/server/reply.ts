@@ -9,22 +9,27 @@ const deflate = promisify(gzip)
 /** What a request is answered with. */
 export type Reply =
   | { status: number; json: unknown }
+  /** `undo` is called where the answer cannot be brought to the client. */
+  | { status: number; json: unknown; undo: () => Promise<unknown> }
   | { status: number; contentType: string; body: Uint8Array; headers?: Readonly<Record<string, string>> }
   /** JSON in pieces, made as they are taken. */
   | { status: number; pieces: AsyncIterable<Uint8Array> }
 
 const JSON_TYPE = 'application/json'
-/** Milliseconds that a client may take before it reads on. */
-const PATIENCE = 60_000
 
-export async function send(request: IncomingMessage, response: ServerResponse, reply: Reply): Promise<void> {
+/** Sends the answer. A client that takes none of it for `patience` milliseconds is given up. */
+export async function send(
+  request: IncomingMessage,
+  response: ServerResponse,
+  reply: Reply,
+  patience: number,
+): Promise<void> {
   response.statusCode = reply.status
-  if ('pieces' in reply) return sendPieces(response, reply.pieces)
+  if ('pieces' in reply) return sendPieces(response, reply.pieces, patience)
   if ('json' in reply) {
     response.setHeader('content-type', JSON_TYPE)
     // As text it is sent together with the head.
-    response.end(JSON.stringify(reply.json))
-    return
+    return end(response, JSON.stringify(reply.json), patience)
   }
   response.setHeader('content-type', reply.contentType)
   if (reply.headers !== undefined) response.setHeaders(new Headers(reply.headers))
@@ -32,10 +37,21 @@ export async function send(request: IncomingMessage, response: ServerResponse, r
   const body = isZipped ? await deflate(reply.body) : reply.body
   if (isZipped) response.setHeader('content-encoding', 'gzip')
   response.setHeader('content-length', body.length)
+  end(response, body, patience)
+}
+
+/** Ends the answer; what the client does not read is not kept for ever. */
+function end(response: ServerResponse, body: string | Uint8Array | undefined, patience: number): void {
+  const { socket } = response
+  if (socket !== null) response.setTimeout(patience, () => socket.destroy())
   response.end(body)
 }
 
-async function sendPieces(response: ServerResponse, pieces: AsyncIterable<Uint8Array>): Promise<void> {
+async function sendPieces(
+  response: ServerResponse,
+  pieces: AsyncIterable<Uint8Array>,
+  patience: number,
+): Promise<void> {
   response.setHeader('content-type', JSON_TYPE)
   const { socket } = response
   let last: Uint8Array | undefined
@@ -44,7 +60,7 @@ async function sendPieces(response: ServerResponse, pieces: AsyncIterable<Uint8A
     const takesMore = last === undefined || response.write(last)
     last = piece
     if (takesMore) continue
-    const late = setTimeout(() => socket?.destroy(), PATIENCE)
+    const late = setTimeout(() => socket?.destroy(), patience)
     try {
       await drained(response)
     } finally {
@@ -52,7 +68,7 @@ async function sendPieces(response: ServerResponse, pieces: AsyncIterable<Uint8A
     }
   }
   // The only piece of a small page goes with its length.
-  response.end(last)
+  end(response, last, patience)
 }
 
 /** Resolves when it takes more, or is over. */

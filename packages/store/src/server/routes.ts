@@ -1,10 +1,11 @@
-import { AglError, spanToJSON } from '@agl/core'
+import { setImmediate } from 'node:timers/promises'
+import { spanToJSON } from '@agl/core'
 import { attemptToJSON, resourcesToJSON, rolloutToJSON, workerToJSON } from '../json.ts'
 import { LocalStore } from '../local.ts'
 import { steps } from '../pace.ts'
 import { encodeList } from '../row.ts'
 import type { Store } from '../store.ts'
-import type { AttemptedRollout, Page, SpanQuery, StoreStatistics } from '../types.ts'
+import type { Page, SpanQuery, StoreStatistics } from '../types.ts'
 import {
   readAttemptUpdate,
   readDequeue,
@@ -25,6 +26,7 @@ import {
   readSpanQuery,
   readWorkerQuery,
 } from './queries.ts'
+import { HttpError } from './problems.ts'
 import { internal, type Reply } from './reply.ts'
 import { readSpan } from './span-body.ts'
 
@@ -37,8 +39,6 @@ interface ApiRequest {
   query: URLSearchParams
   /** Aborted when nobody waits for the answer any more, or the server is closing. */
   signal: AbortSignal
-  /** Whether the client is gone, so that no answer can reach it. */
-  isGone: () => boolean
 }
 
 type Handler = (request: ApiRequest) => Promise<Reply>
@@ -59,7 +59,7 @@ export const routes: readonly Route[] = [
     const rollouts = await store.enqueueRollouts(checked(body, 'body', readEnqueue))
     return created(rollouts.map(rolloutToJSON))
   }),
-  post('queues/rollouts/dequeue', async (request) => ok((await dequeue(request)).map(rolloutToJSON))),
+  post('queues/rollouts/dequeue', dequeue),
 
   post('rollouts', async ({ store, body }) =>
     created(rolloutToJSON(await store.startRollout(checked(body, 'body', readStart)))),
@@ -154,7 +154,7 @@ export const routes: readonly Route[] = [
     const { rolloutIds, timeout } = checked(body, 'body', readWait)
     const finished = await store.waitForRollouts(rolloutIds, { timeout, signal })
     // Else it would look as if the time were over.
-    if (signal.aborted) throw new AglError('store_unavailable', 'The server is closing; ask again.')
+    if (signal.aborted) throw new HttpError(503, 'The server is closing; ask again.', { 'retry-after': '1' })
     return ok(finished.map(rolloutToJSON))
   }),
 ]
@@ -195,14 +195,17 @@ function fromURL(query: URLSearchParams): Record<string, unknown> {
   )
 }
 
-async function dequeue({ store, body, signal, isGone }: ApiRequest): Promise<AttemptedRollout[]> {
+async function dequeue({ store, body, signal }: ApiRequest): Promise<Reply> {
   const options = optional(body, readDequeue)
-  if ((options.limit ?? 1) <= 0) return []
+  if ((options.limit ?? 1) <= 0) return ok([])
   const taken = await store.dequeueRollouts({ ...options, signal })
-  if (!isGone()) return taken
-  // Nobody would work on them.
-  await Promise.all(taken.map(({ rolloutId }) => store.updateRollout(rolloutId, { status: 'queuing' })))
-  return []
+  if (taken.length === 0) return ok([])
+  // That the client is gone may be known to the system by now, but not yet to this thread.
+  await setImmediate()
+  // Nobody would work on what does not arrive.
+  const undo = (): Promise<unknown> =>
+    Promise.all(taken.map(({ rolloutId }) => store.updateRollout(rolloutId, { status: 'queuing' })))
+  return { status: 200, json: taken.map(rolloutToJSON), undo }
 }
 
 async function addSpan({ store, body, query }: ApiRequest): Promise<Reply> {

@@ -1,11 +1,11 @@
 import { once } from 'node:events'
 import { type IncomingMessage, type ServerResponse, createServer } from 'node:http'
-import { isIP } from 'node:net'
+import { type Socket, isIP } from 'node:net'
 import { AglError } from '@agl/core'
 import type { Store } from '../store.ts'
 import { type Access, authorize, isAllowed } from './access.ts'
 import { readJSON } from './body.ts'
-import { SERVER_NAME } from './name.ts'
+import { SERVER_NAME, TOKEN } from './name.ts'
 import { HttpError } from './problems.ts'
 import { type Reply, failure, send } from './reply.ts'
 import { type Route, routes } from './routes.ts'
@@ -27,6 +27,8 @@ export interface ServeOptions {
   maxBodyBytes?: number
   /** Milliseconds that requests which are being answered get when the server closes. @default 10000 */
   grace?: number
+  /** Milliseconds after which a client that does not read its answer is given up. @default 60000 */
+  patience?: number
   /** Hears of what went wrong that is no client's fault. */
   onError?: (error: unknown) => void
 }
@@ -45,11 +47,15 @@ const MEBIBYTE = 1024 * 1024
 
 export async function serve(store: Store, options: ServeOptions = {}): Promise<StoreServer> {
   const { port = 4747, host = '127.0.0.1', token, cors = [], maxBodyBytes = 64 * MEBIBYTE } = options
-  const { grace = 10_000, onError } = options
+  const { grace = 10_000, patience = 60_000, onError } = options
   if (token === '') throw new AglError('usage', 'The token is empty; give one, or none at all.')
+  if (token !== undefined && !TOKEN.test(token)) {
+    throw new AglError('usage', 'The token cannot be sent in a header; take letters, digits and punctuation.')
+  }
   const access: Access = { token, isLocal: isLoopback(host), cors }
   /** Of the requests that are being answered. */
   const waiting = new Set<AbortController>()
+  const sockets = new Set<Socket>()
 
   const server = createServer(
     {
@@ -66,10 +72,16 @@ export async function serve(store: Store, options: ServeOptions = {}): Promise<S
       response.once('close', () => {
         waiting.delete(controller)
         if (!response.writableFinished) controller.abort()
+        // Its connection was none to close when the server began to.
+        if (closing !== undefined) setImmediate(() => server.closeIdleConnections())
       })
       void answer(request, response, controller.signal)
     },
   )
+  server.on('connection', (socket) => {
+    sockets.add(socket)
+    socket.once('close', () => sockets.delete(socket))
+  })
 
   async function answer(
     request: IncomingMessage,
@@ -80,29 +92,26 @@ export async function serve(store: Store, options: ServeOptions = {}): Promise<S
     try {
       const allowed = allowOrigin(request, response, cors)
       if (request.method === 'OPTIONS' && allowed) return void response.end()
-      const reply = await respond(request, response, signal)
+      const reply = await respond(request, signal)
+      if ('undo' in reply) whenLost(response, reply.undo, onError)
       if (!response.destroyed) await answerWith(reply)
     } catch (error) {
       if (response.destroyed) return
       if (response.headersSent) return void response.destroy()
       const { reply, headers } = failure(error)
-      if (reply.status >= 500) onError?.(error)
+      if (reply.status >= 500 && !isTheirs(error)) onError?.(error)
       response.setHeaders(new Headers(headers))
       await answerWith(reply).catch(() => response.destroy())
     }
     function answerWith(reply: Reply): Promise<void> {
       if (closing !== undefined) response.setHeader('connection', 'close')
-      return send(request, response, reply)
+      return send(request, response, reply, patience)
     }
   }
 
-  async function respond(
-    request: IncomingMessage,
-    response: ServerResponse,
-    signal: AbortSignal,
-  ): Promise<Reply> {
+  async function respond(request: IncomingMessage, signal: AbortSignal): Promise<Reply> {
     // Not by the URL class, for which an id of two dots would be the folder above.
-    const [pathname = '/', search = ''] = request.url?.split('?', 2) ?? []
+    const [, pathname = '/', search = ''] = /^([^?]*)\??(.*)$/s.exec(request.url ?? '/') ?? []
     const query = new URLSearchParams(search)
     const isTraces = pathname === '/v1/traces'
     const { route, ids } = isTraces ? { route: undefined, ids: [] } : find(request.method, pathname)
@@ -115,7 +124,7 @@ export async function serve(store: Store, options: ServeOptions = {}): Promise<S
       return { status: 501, contentType: 'text/plain', body: Buffer.alloc(0) }
     }
     const body = request.method === 'POST' ? await readJSON(request, maxBodyBytes) : undefined
-    return route.handle({ store, ids, body, query, signal, isGone: () => response.destroyed })
+    return route.handle({ store, ids, body, query, signal })
   }
 
   let closing: Promise<void> | undefined
@@ -123,6 +132,8 @@ export async function serve(store: Store, options: ServeOptions = {}): Promise<S
     const closed = once(server, 'close')
     server.close()
     server.closeIdleConnections()
+    // Connections that were only made, as browsers do, do not count as idle.
+    for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy()
     for (const controller of waiting) controller.abort()
     const late = setTimeout(() => server.closeAllConnections(), grace)
     await closed
@@ -133,9 +144,8 @@ export async function serve(store: Store, options: ServeOptions = {}): Promise<S
   try {
     await once(server, 'listening')
   } catch (cause) {
-    throw new AglError('usage', `The store cannot be served at ${host}:${port} (${String(cause)}).`, {
-      cause,
-    })
+    const message = `The store cannot be served at ${host}:${port} (${String(cause)}); choose another port or host.`
+    throw new AglError('usage', message, { cause })
   }
   server.on('error', (error) => onError?.(error))
   const address = server.address()
@@ -180,6 +190,24 @@ function decode(segment: string): string {
   } catch {
     throw new HttpError(404, 'Not Found')
   }
+}
+
+/** Calls `undo` where the client is gone before it can have its answer. */
+function whenLost(
+  response: ServerResponse,
+  undo: () => Promise<unknown>,
+  onError: ServeOptions['onError'],
+): void {
+  const look = (): void => {
+    if (!response.writableFinished) undo().catch((error: unknown) => onError?.(error))
+  }
+  if (response.destroyed) look()
+  else response.once('close', look)
+}
+
+/** Errors that the client is told of, and that are not the server's. */
+function isTheirs(error: unknown): boolean {
+  return error instanceof HttpError || (AglError.is(error) && error.code === 'not_found')
 }
 
 /** Says whether the page that asks may read the answer. */
