@@ -39,6 +39,17 @@ async function scripted(
   return { url: `http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}`, asked }
 }
 
+const ROLLOUT = {
+  rollout_id: 'ro-1',
+  input: null,
+  start_time: 1,
+  end_time: 2,
+  mode: null,
+  resources_id: null,
+  config: {},
+  metadata: null,
+}
+
 const calls = (asked: readonly string[]): string[] => asked.filter((path) => !path.endsWith('/health'))
 
 describe('a client', () => {
@@ -133,6 +144,62 @@ describe('a client', () => {
     })
   })
 
+  it('takes no answer for what it is not', async () => {
+    let body = ''
+    const { url } = await scripted((_path, response) => {
+      response.setHeader('agl-result', '{"cut')
+      response.end(body)
+    })
+    const store = await client(url)
+    for (body of ['', '<html>', 'null', '[]', '{"items":5}', '{"items":[{}],"total":1}']) {
+      await expect(store.querySpans({ rolloutId: 'ro-1' })).rejects.toMatchObject({
+        code: 'store_unavailable',
+      })
+      await expect(store.queryRollouts()).rejects.toMatchObject({ name: 'AglError' })
+    }
+    expect(await store.addSpans([llmSpan()])).toMatchObject({ added: 1 })
+  })
+
+  it('follows nobody who sends it elsewhere', async () => {
+    const elsewhere = await scripted((_path, response) => response.end('{}'))
+    const { url } = await scripted((path, response) => {
+      response.writeHead(307, { location: elsewhere.url + path }).end()
+    })
+    const store = await client(url, 'secret')
+    await expect(store.statistics()).rejects.toMatchObject({ code: 'usage' })
+    expect(elsewhere.asked).toEqual([])
+  })
+
+  it('goes on waiting though the server’s clock is faster than its own', async () => {
+    const rollout = { ...ROLLOUT, status: 'succeeded' }
+    const { url } = await scripted((path, response, count) => {
+      response.setHeader('server', 'agl-store')
+      if (!path.endsWith('/waits/rollouts')) response.end('{}')
+      else if (count > 1) response.end(JSON.stringify([rollout]))
+      else setTimeout(() => response.end('[]'), 900)
+    })
+    const store = await client(url)
+    await store.statistics()
+    expect(await store.waitForRollouts(['ro-1'], { timeout: 1 })).toMatchObject([{ rolloutId: 'ro-1' }])
+  })
+
+  it('sends less at once where that is too much, so that a large span costs no other', async () => {
+    const server = await served({ maxBodyBytes: 100_000 })
+    const store = await client(server.url)
+    const ids = { rolloutId: 'ro-1', attemptId: 'at-1' }
+    await store.startRollout(ids)
+    const event = { name: 'prompt', timestamp: null, attributes: { text: 'x'.repeat(20_000) } }
+    const spans = Array.from({ length: 40 }, (_, i) => llmSpan({ ...ids, name: `n${i}`, events: [event] }))
+    const large = llmSpan({ ...ids, name: 'large', attributes: { text: 'x'.repeat(200_000) } })
+    expect(await store.addSpans(spans.toSpliced(7, 0, large))).toEqual({
+      added: 40,
+      duplicates: 0,
+      refused: [{ spanId: large.spanId, reason: expect.stringContaining('larger') }],
+    })
+    const { items } = await server.store.querySpans({ rolloutId: 'ro-1' })
+    expect(items.map(({ name }) => name)).toEqual(spans.map(({ name }) => name))
+  })
+
   it('shows a token, and never tells it', async () => {
     const { url } = await served({ token: 'tok&en/1' })
     const inURL = url.replace('//', `//agl:${encodeURIComponent('tok&en/1')}@`)
@@ -154,12 +221,16 @@ describe('a client', () => {
     })
   })
 
-  it.each(['http://', 'http://host:99999', 'http://host/v1/agl', 'http://host?x=1'])(
-    'refuses the URL %s',
-    async (url) => {
-      await expect(openStore(url)).rejects.toMatchObject({ code: 'usage' })
-    },
-  )
+  it.each([
+    'http://',
+    'http://host:99999',
+    'http://host/v1/agl',
+    'http://host?x=1',
+    'http://agl:50%@host',
+    'http://agl:%E2%82%AC@host',
+  ])('refuses the URL %s', async (url) => {
+    await expect(openStore(url)).rejects.toMatchObject({ code: 'usage' })
+  })
 
   it('sends what OTLP cannot say another way', async () => {
     const server = await served()

@@ -1,4 +1,5 @@
 import { AglError } from '@agl/core'
+import { TOKEN } from '../server/name.ts'
 
 /** Where a store is served, read from its URL. */
 export interface Address {
@@ -32,13 +33,31 @@ export function readAddress(text: string, token: string | undefined): Address {
     throw new AglError('usage', `The URL ${shown} goes too far; leave out "/v1" and what follows.`)
   }
   const secure = protocol === 'https:'
-  const inURL = decodeURIComponent(password === '' ? username : password)
+  const given = decode(password === '' ? username : password, shown) || token
   return {
     secure,
     hostname: hostname.replace(/^\[(.*)\]$/, '$1'),
     port: Number(port === '' ? (secure ? 443 : 80) : port),
     prefix,
-    token: inURL === '' ? token : inURL,
+    token: given ? checkToken(given, shown) : undefined,
     shown,
   }
+}
+
+function decode(text: string, shown: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch (cause) {
+    const message = `The token in the URL of the store at ${shown} is not one; write "%25" for a percent sign in it.`
+    throw new AglError('usage', message, { cause })
+  }
+}
+
+/** @throws AglError usage */
+function checkToken(token: string, shown: string): string {
+  if (TOKEN.test(token)) return token
+  throw new AglError(
+    'usage',
+    `The token for the store at ${shown} cannot be sent in a header; choose another.`,
+  )
 }

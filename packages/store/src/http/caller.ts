@@ -63,8 +63,13 @@ export class Caller {
       [],
       until,
     )
+    return this.json(answer)
+  }
+
+  /** @throws AglError store_unavailable where the answer has none */
+  json({ body }: Answer): unknown {
     try {
-      return JSON.parse(answer.body.toString())
+      return JSON.parse(body.toString())
     } catch (cause) {
       const message = `The server at ${this.shown} answered with what is no JSON; is it a store of Agent Lightning v0.3?`
       throw new AglError('store_unavailable', message, { cause })
@@ -111,7 +116,9 @@ export class Caller {
   async #try(call: Call): Promise<Answer | NoAnswer> {
     try {
       const answer = await this.#connection.send(call)
-      this.#isOurs = answer.headers['server'] === SERVER_NAME
+      // A proxy answers for a server that is away.
+      const isOurs = answer.headers['server'] === SERVER_NAME
+      if (isOurs || answer.status < 500) this.#isOurs = isOurs
       this.#hear(String(answer.headers['date'] ?? ''))
       return answer
     } catch (error) {

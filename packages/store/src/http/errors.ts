@@ -50,6 +50,10 @@ export function toError(answer: Answer, store: string): AglError {
   if (isNotFound(answer)) {
     return new AglError('not_found', `The store at ${store} does not have it: ${detail.slice(0, 500)}`)
   }
+  if (status < 400) {
+    const message = `The server at ${store} sends to another address (${status}), which is not followed; give that one.`
+    return new AglError('usage', message)
+  }
   if (status === 404 || status === 405) {
     return new AglError(
       'usage',

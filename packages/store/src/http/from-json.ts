@@ -36,6 +36,6 @@ export function statisticsOf(answer: unknown, name: string): StoreStatistics {
   }
 }
 
-function unexpected(): AglError {
+export function unexpected(): AglError {
   return new AglError('store_unavailable', 'The server answered with something else than was asked for.')
 }

@@ -4,8 +4,9 @@ import { isObject } from '../json-reader.ts'
 import { RESULT_HEADER } from '../server/name.ts'
 import type { AddSpansOptions, AddedSpans, Attempt, Page } from '../types.ts'
 import type { Caller } from './caller.ts'
-import type { Answer } from './connection.ts'
+import type { Answer, Call } from './connection.ts'
 import { toError } from './errors.ts'
+import { unexpected } from './from-json.ts'
 
 /** Of one answer, roughly: reading it holds up this thread, at some 10 ms per 4 MB. */
 const PAGE_BYTES = 4 * 1024 * 1024
@@ -27,31 +28,43 @@ export async function sendSpans(
   const { encodeTraces } = await import('@agl/otlp')
   const { keepSequenceIds = false, createMissing = false } = options
   const sum: AddedSpans = { added: 0, duplicates: 0, refused: [] }
-  for (const { accepted, refused } of portions(spans, options)) {
-    sum.refused.push(...refused)
-    const encoded = encodeTraces(accepted, { sequenceIds: keepSequenceIds })
+  const send = async (batch: readonly Span[]): Promise<void> => {
+    const encoded = encodeTraces(batch, { sequenceIds: keepSequenceIds })
     const others = new Set(encoded.refused.map(({ spanId }) => spanId))
-    const count = accepted.length - encoded.refused.length
-    if (count > 0) {
-      const answer = await caller.send(
-        {
-          method: 'POST',
-          path: `/v1/traces${createMissing ? '?create_missing=true' : ''}`,
-          body: encoded.body,
-          contentType: encoded.contentType,
-          timeout: 60_000,
-        },
-        false,
-        [400, 500],
-      )
-      const travelled = accepted.filter(({ spanId }) => !others.has(spanId))
-      add(sum, await resultOf(answer, travelled, caller, attemptsOf))
+    const travelling = batch.filter(({ spanId }) => !others.has(spanId))
+    if (travelling.length > 0) {
+      const path = `/v1/traces${createMissing ? '?create_missing=true' : ''}`
+      const { body, contentType } = encoded
+      const call: Call = { method: 'POST', path, body, contentType, timeout: 60_000 }
+      const answer = await caller.send(call, false, [400, 413, 500])
+      if (answer.status === 413) await sendLess(travelling, send, sum)
+      else add(sum, await resultOf(answer, travelling, caller, attemptsOf))
     }
-    for (const span of accepted) {
+    for (const span of batch) {
       if (others.has(span.spanId)) await sendSpan(caller, span, options, sum)
     }
   }
+  for (const { accepted, refused } of portions(spans, options)) {
+    sum.refused.push(...refused)
+    await send(accepted)
+  }
   return sum
+}
+
+/** Spans that are too large for the server, or a proxy before it, at once: one by one at last, so that one costs no other. */
+async function sendLess(
+  spans: readonly Span[],
+  send: (spans: readonly Span[]) => Promise<void>,
+  sum: AddedSpans,
+): Promise<void> {
+  const [first, ...rest] = spans
+  if (first !== undefined && rest.length === 0) {
+    sum.refused.push({ spanId: first.spanId, reason: 'it is larger than the store takes' })
+    return
+  }
+  const half = Math.ceil(spans.length / 2)
+  await send(spans.slice(0, half))
+  await send(spans.slice(half))
 }
 
 function add(sum: AddedSpans, { added, duplicates, refused }: AddedSpans): void {
@@ -79,7 +92,7 @@ async function resultOf(
 /** What our server says beyond OTLP's words. */
 function readResult({ headers }: Answer): (AddedSpans & { missing: string | undefined }) | undefined {
   const header = headers[RESULT_HEADER]
-  const json: unknown = typeof header === 'string' ? JSON.parse(header) : undefined
+  const json = typeof header === 'string' ? parse(header) : undefined
   if (!isObject(json)) return undefined
   const refused = Array.isArray(json['refused']) ? json['refused'].filter(isObject) : []
   return {
@@ -87,6 +100,14 @@ function readResult({ headers }: Answer): (AddedSpans & { missing: string | unde
     duplicates: Number(json['duplicates']),
     refused: refused.map(({ spanId, reason }) => ({ spanId: String(spanId), reason: String(reason) })),
     missing: typeof json['missing'] === 'string' ? json['missing'] : undefined,
+  }
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
   }
 }
 
@@ -146,12 +167,25 @@ export async function readSpans(
       { method: 'POST', path: '/v1/agl/spans/search', body, timeout: 60_000 },
       false,
     )
-    const page: { items: SpanJSON[]; total: number } = JSON.parse(answer.body.toString())
-    for (const json of page.items) items.push(spanFromJSON(timed(json)))
+    const page = caller.json(answer)
+    if (!isPage(page)) throw unexpected()
+    for (const json of page.items) items.push(spanOf(json))
     total = page.total
     const all = limit === -1 ? total - offset : Math.min(limit, total - offset)
     if (items.length >= all || page.items.length === 0) return { items, limit, offset, total }
     size = Math.max(FIRST_PAGE, Math.floor(PAGE_BYTES / (answer.body.length / page.items.length)))
+  }
+}
+
+function isPage(value: unknown): value is { items: SpanJSON[]; total: number } {
+  return isObject(value) && Array.isArray(value['items']) && typeof value['total'] === 'number'
+}
+
+function spanOf(json: SpanJSON): Span {
+  try {
+    return spanFromJSON(timed(json))
+  } catch {
+    throw unexpected()
   }
 }
 
