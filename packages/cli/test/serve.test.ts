@@ -1,7 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { openStore } from '@agl/store'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { App } from './support.ts'
@@ -65,6 +66,20 @@ describe('agl serve', () => {
     const code = await server.end(signal)
     expect(await (await waiting).json()).toEqual([])
     expect(code).toBe(0)
+  })
+
+  it('ends at once at a second signal, whichever it is', async () => {
+    const server = await serve(new App(), ['--store', 'memory:'])
+    const socket = connect(Number(new URL(server.url).port), '127.0.0.1')
+    onTestFinished(() => void socket.destroy())
+    socket.on('error', () => undefined)
+    await once(socket, 'connect')
+    // A request that never ends, for which the server would wait a while.
+    socket.write('POST /v1/agl/rollouts HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{')
+    await sleep(200)
+    server.process.kill('SIGINT')
+    await sleep(200)
+    expect(await server.end('SIGTERM')).toBe(1)
   })
 
   it('takes a token from the command or the environment, and prints it nowhere', async () => {

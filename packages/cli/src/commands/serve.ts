@@ -47,9 +47,11 @@ export async function serve(options: ServeCommandOptions): Promise<void> {
 /** Resolves at the first signal to end; a second one ends at once. */
 function signalled(): Promise<void> {
   return new Promise((resolve) => {
+    let isEnding = false
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-      process.once(signal, () => {
-        process.once(signal, () => process.exit(1))
+      process.on(signal, () => {
+        if (isEnding) process.exit(1)
+        isEnding = true
         resolve()
       })
     }
