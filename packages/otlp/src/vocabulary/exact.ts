@@ -3,10 +3,6 @@
 declare global {
   // Not in TypeScript's libraries yet.
   interface JSON {
-    parse(
-      text: string,
-      reviver: (key: string, value: unknown, context: { source?: string }) => unknown,
-    ): unknown
     rawJSON(text: string): object
     isRawJSON(value: unknown): boolean
   }
@@ -18,11 +14,11 @@ const SUSPECT = /\d{16}|\d[eE]|\.\d*0(?!\d)|-0/
 /** As `JSON.parse`, but numbers that would be written otherwise (12345678901234567890, 1.0) stay what they are for `JSON.stringify`. */
 export function parseExactly(text: string): unknown {
   if (!SUSPECT.test(text)) return JSON.parse(text)
-  return JSON.parse(text, (_key, value, { source }) =>
+  const keep = (_key: string, value: unknown, { source }: { source?: string } = {}): unknown =>
     typeof value === 'number' && source !== undefined && source !== String(value)
       ? JSON.rawJSON(source)
-      : value,
-  )
+      : value
+  return JSON.parse(text, keep)
 }
 
 export function isFields(value: unknown): value is Record<string, unknown> {
