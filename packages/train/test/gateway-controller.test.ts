@@ -299,6 +299,17 @@ describe('a controller', () => {
     expect(lines('log')).toHaveLength(40)
   })
 
+  it('passes over a rollout that nobody can speak of, and goes on with the rest', async () => {
+    const said = hush()
+    const { client, controller, relay } = await setting()
+    const headers = { authorization: `Bearer ${KEY}`, 'content-type': 'application/json' }
+    const body = JSON.stringify([{ rollout_id: '..', input: 1 }])
+    expect((await fetch(`${relay.url}/api/rollouts`, { method: 'POST', headers, body })).status).toBe(201)
+    await client.enqueue(['a', 'b'].map((rolloutId) => ({ rolloutId, input: 1 })))
+    expect(await controller(shell('exit 0')).run({ maxRollouts: 3 })).toEqual({ succeeded: 2, failed: 1 })
+    expect(said().match(/could not be attended to/g)).toHaveLength(1)
+  })
+
   it('fails rollouts that run nowhere, with a name only its own', async () => {
     const { client, controller } = await setting()
     await client.enqueue(['mine', 'theirs', 'nobodys'].map((rolloutId) => ({ rolloutId, input: 1 })))

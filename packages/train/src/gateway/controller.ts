@@ -125,8 +125,8 @@ class Shift {
   readonly #concurrency: number
   readonly #live = new Map<string, Attended>()
   #left: number
-  /** Those that the gateway takes no word about: left alone. */
-  readonly #refused = new Set<string>()
+  /** Those that the gateway lists but takes no word about, or has given to another: left alone while it lists them. */
+  #refused: ReadonlySet<string> = new Set()
   #wake: () => void = () => {}
   #woken = false
 
@@ -173,10 +173,14 @@ class Shift {
     try {
       const [running, waiting] = await Promise.all([
         client.list(['running'], { ...given, limit: RUNNING }),
-        free > 0 ? client.list(['queuing'], { ...given, limit: free + unclaimed }) : [],
+        free > 0
+          ? client.list(['queuing'], { ...given, limit: free + unclaimed + this.#refused.size })
+          : undefined,
       ])
       await this.#failOrphans(running)
       await this.#dropEnded(claimed, running)
+      if (waiting === undefined) return true
+      this.#refused = new Set(waiting.map(keyOf).filter((key) => this.#refused.has(key)))
       for (const rollout of waiting) this.#start(rollout, signal)
       return true
     } catch (error) {
@@ -190,7 +194,8 @@ class Shift {
   #start(rollout: GatewayRollout, signal: AbortSignal | undefined): void {
     const { rolloutId } = rollout
     const full = this.#live.size >= this.#concurrency || this.#left <= 0
-    if (full || signal?.aborted === true || this.#live.has(rolloutId) || this.#refused.has(rolloutId)) return
+    if (full || signal?.aborted === true || this.#live.has(rolloutId)) return
+    if (this.#refused.has(keyOf(rollout))) return
     const attended = attend(this.#shop, rollout)
     this.#live.set(rolloutId, attended)
     this.#left--
@@ -199,7 +204,8 @@ class Shift {
       if (outcome === 'taken') this.#left++
       else if (outcome === 'succeeded') this.summary.succeeded++
       else this.summary.failed++
-      if (outcome === 'refused') this.#refused.add(rolloutId)
+      if (outcome === 'taken' || outcome === 'refused')
+        this.#refused = new Set([...this.#refused, keyOf(rollout)])
       this.wake()
     })
   }
@@ -241,6 +247,11 @@ class Shift {
       throw error
     }
   }
+}
+
+/** A rollout may be deleted and another be added under its id. */
+function keyOf({ rolloutId, status }: GatewayRollout): string {
+  return `${rolloutId} ${status.createdAt}`
 }
 
 function isOneOf(error: unknown, codes: readonly AglErrorCode[]): boolean {
