@@ -46,7 +46,7 @@ async function sockets(count: number, url: string): Promise<Socket[]> {
 }
 
 /** That others are served meanwhile, and that the server ends when it is told to. */
-async function checkServes({ url, program }: Server): Promise<void> {
+async function check({ url, program }: Server): Promise<void> {
   const store = await openStore(url)
   for (let n = 0; n < 20; n++) {
     const { rolloutId, attempt } = await store.startRollout()
@@ -73,7 +73,7 @@ describe('a server', () => {
     }
     const clients = await sockets(100, slow.url)
     const dripping = clients.map(drip)
-    await checkServes(slow)
+    await check(slow)
     over = true
     await Promise.all(dripping)
   })
@@ -85,7 +85,7 @@ describe('a server', () => {
       const path = i % 2 === 0 ? '/v1/traces' : '/v1/agl/rollouts'
       client.write(`POST ${path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000\r\n\r\n{"input":`)
     }
-    await checkServes(slow)
+    await check(slow)
   })
 
   it('serves others, ends, and keeps little for clients that never read their answers', async () => {
@@ -106,7 +106,7 @@ describe('a server', () => {
     await checkBegan(slow.url)
     // Each answer has 20 MB.
     expect((await slow.held()) - before).toBeLessThan(200)
-    await checkServes(slow)
+    await check(slow)
   })
 
   /** That what was asked before has been begun: the store does one after the other. */
@@ -142,6 +142,6 @@ describe('a server', () => {
     expect(await post(new Uint8Array(65 * MEBIBYTE)).catch(() => 413)).toBe(413)
     await expect.poll(async () => (await large.held()) - before, { timeout: 10_000 }).toBeLessThan(10)
     await store.close()
-    await checkServes(large)
+    await check(large)
   })
 })
