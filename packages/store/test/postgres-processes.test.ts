@@ -3,6 +3,7 @@ import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type PostgresServer, startPostgres } from '../../../scripts/postgres.ts'
 import { openStore } from '../src/index.ts'
+import { lostByKills } from './killed-server.ts'
 import { postgresURL } from './postgres.ts'
 import { run } from './processes.ts'
 import { llmSpan } from './spans.ts'
@@ -84,6 +85,10 @@ describe.runIf(isReal)('processes on one database', () => {
     await checkLoad(url, lines)
   })
 
+  it('that serve it and are killed have everything that they acknowledged', async () => {
+    expect(await lostByKills(await postgresURL())).toEqual([])
+  }, 60_000)
+
   it('go by the database’s clock, whatever their own says', async () => {
     const store = await openStore(await postgresURL(), { watchdogInterval: 0 })
     const { now } = Date
@@ -121,6 +126,35 @@ describe.runIf(isReal)('a database server', () => {
     expect({ code, errors, last: lines.at(-1) }).toEqual({ code: 0, errors: '', last: '120' })
     await checkLoad(url(end), lines)
   })
+
+  it('that ends under a server of ours and comes back costs its clients nothing', async () => {
+    const served = run('serve.ts', [url('served')])
+    const store = await openStore(await served.line(/^http/))
+    let added = 0
+    let over = false
+    const { rolloutId, attempt } = await store.startRollout()
+    const writer = async (): Promise<void> => {
+      while (!over) {
+        const spans = Array.from({ length: 10 }, () => llmSpan({ rolloutId, attemptId: attempt.attemptId }))
+        await store.addSpans(spans)
+        added += spans.length
+      }
+    }
+    const writers = [writer(), writer(), writer()]
+    for (const end of ['stop', 'kill'] as const) {
+      const before = added
+      await expect.poll(() => added, { timeout: 20_000 }).toBeGreaterThan(before + 300)
+      await server[end]()
+      await sleep(1000)
+      await server.start()
+    }
+    const before = added
+    await expect.poll(() => added, { timeout: 20_000 }).toBeGreaterThan(before + 300)
+    over = true
+    await Promise.all(writers)
+    expect(await store.querySpans({ rolloutId, limit: 1 })).toMatchObject({ total: added })
+    await store.close()
+  }, 60_000)
 
   it('that comes back finds those who wait still waiting, and they hear again what comes', async () => {
     const [here, there] = [await openStore(url('wait')), await openStore(url('wait'))]
