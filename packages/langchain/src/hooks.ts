@@ -77,15 +77,10 @@ function enterConfig(api: PluginApi, storage: object): void {
     'runWithConfig',
     (original) =>
       function (this: unknown, ...args: unknown[]): unknown {
-        return within(configuredRun(args[0]), () => Reflect.apply(original, this, args))
+        const manager = fields(fields(args[0])['callbacks'])
+        return within(runOf(manager['_parentRunId']), () => Reflect.apply(original, this, args))
       },
   )
-}
-
-function configuredRun(config: unknown): Run | undefined {
-  const callbacks = fields(config)['callbacks']
-  if (!isFields(callbacks)) return undefined
-  return runOf(callbacks['_parentRunId'])
 }
 
 function enterRunnable(api: PluginApi, runnable: object): void {
@@ -139,11 +134,11 @@ function keepPlace(api: PluginApi, caller: Fields, key: string, at: number): voi
         if (!isMethod(fn) || fields(this)['maxConcurrency'] === Infinity)
           return Reflect.apply(original, this, args)
         const here = api.current()
-        const outside = here === undefined ? AsyncLocalStorage.snapshot() : undefined
+        const back: (call: () => unknown) => unknown =
+          here === undefined ? AsyncLocalStorage.snapshot() : (call) => here.run(call)
         args[at] = (...given: unknown[]): unknown => {
-          if (api.current() === here) return Reflect.apply(fn, undefined, given)
           const call = (): unknown => Reflect.apply(fn, undefined, given)
-          return here === undefined ? outside?.(call) : here.run(call)
+          return api.current() === here ? call() : back(call)
         }
         return Reflect.apply(original, this, args)
       },
