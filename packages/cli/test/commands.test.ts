@@ -167,6 +167,7 @@ describe('agl doctor', () => {
     expect(stdout).toMatch(/@langchain\/core 1\.\S+ +esm +patched/)
     expect(stdout).toMatch(/@langchain\/core 1\.\S+ +cjs +patched/)
     expect(stdout).toMatch(/@langchain\/core 0\.3\.68 +esm +patched/)
+    expect(stdout).toContain('There are several copies of @langchain/core')
     expect(code).toBe(0)
   })
 

@@ -102,12 +102,12 @@ function report(diagnosis: Diagnosis, { file }: Loaded, color: Paint): string[] 
   return lines
 }
 
-function section({ name, state, version, hosts, reason }: PluginStatus, color: Paint): string[] {
+function section({ name, state, version, hosts, reason, notes = [] }: PluginStatus, color: Paint): string[] {
   const good = state === 'active'
   const title = `${color('bold', name)}${version === undefined ? '' : ` ${version}`}  ${color(good ? 'green' : 'red', state)}`
   const why = reason === undefined ? [] : [`  ${reason.charAt(0).toUpperCase()}${reason.slice(1)}`]
   const rows = hosts.map((host) => hostRow(host))
-  return [title, ...why, ...table(rows).map((row) => `  ${row}`), '']
+  return [title, ...why, ...[...table(rows), ...notes].map((row) => `  ${row}`), '']
 }
 
 /** The servers that were called, and what to do about those that `vllm()` did not take for its own. */
