@@ -12,16 +12,17 @@ const [QUERY, SYNC, TERMINATE] = ['Q', 'S', 'X'].map((letter) => letter.charCode
 
 export interface EmbeddedPostgres {
   url: string
+  /** False is a database that cannot tell its other connections what happens. */
+  notifies: boolean
   close(): Promise<void>
 }
 
-/** `notifies` false is a database that cannot tell its other connections what happens. */
 export async function startEmbeddedPostgres(notifies = true): Promise<EmbeddedPostgres> {
   const db = await PGlite.create()
   const turns = new Turns(db)
   const listening = new Set<Socket>()
   db.onNotification((channel, payload) => {
-    if (notifies) for (const socket of listening) socket.write(notification(channel, payload))
+    if (embedded.notifies) for (const socket of listening) socket.write(notification(channel, payload))
   })
   const server = createServer((socket) => {
     let waiting = Buffer.alloc(0)
@@ -64,13 +65,15 @@ export async function startEmbeddedPostgres(notifies = true): Promise<EmbeddedPo
   await once(server, 'listening')
   const address = server.address()
   const port = typeof address === 'object' ? address?.port : undefined
-  return {
+  const embedded: EmbeddedPostgres = {
     url: `postgres://postgres@127.0.0.1:${port}/postgres`,
+    notifies,
     close: async () => {
       server.close()
       await db.close()
     },
   }
+  return embedded
 }
 
 /** Whose turn it is: who is in a transaction keeps it. */

@@ -3,6 +3,7 @@ import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type PostgresServer, startPostgres } from '../../../scripts/postgres.ts'
 import { openStore } from '../src/index.ts'
+import { Database, readURL } from '../src/postgres/database.ts'
 import { lostByKills } from './killed-server.ts'
 import { postgresURL } from './postgres.ts'
 import { run } from './processes.ts'
@@ -106,6 +107,53 @@ describe.runIf(isReal)('processes on one database', () => {
       await store.close()
     }
   })
+})
+
+describe.runIf(isReal)('many who want the same', () => {
+  it('wait in line for a connection as long as it takes', async () => {
+    const database = new Database(pg, readURL(await postgresURL()))
+    // Fifty that take two and a half seconds each, ten at once.
+    const asked = Array.from({ length: 50 }, () => database.all('SELECT pg_sleep(2.5)'))
+    expect(await Promise.all(asked)).toHaveLength(50)
+    await database.close()
+  }, 60_000)
+
+  it('get it from one who holds it and has fallen silent', async () => {
+    const url = await postgresURL()
+    const store = await openStore(url)
+    const { rolloutId } = await store.startRollout()
+    const silent = new Database(pg, readURL(url))
+    let hold = (): void => undefined
+    const held = new Promise<void>((resolve) => (hold = resolve))
+    const lost = silent.transaction(async (connection) => {
+      await connection.all('SELECT * FROM {rollouts} FOR UPDATE')
+      hold()
+      await sleep(12_000)
+    })
+    await held
+    const update = await store.updateAttempt(rolloutId, 'latest', { status: 'succeeded' })
+    expect(update).toMatchObject({ status: 'succeeded' })
+    await expect(lost).rejects.toMatchObject({ code: 'store_unavailable' })
+    await store.close()
+    await silent.close()
+  }, 60_000)
+
+  it('give up on one who holds it for too long, and go on with other work', async () => {
+    const url = await postgresURL()
+    const store = await openStore(url)
+    const { rolloutId } = await store.startRollout()
+    const client = new pg.Client(url)
+    await client.connect()
+    const schema = new URL(url).searchParams.get('schema')
+    await client.query(`BEGIN; SELECT * FROM ${schema}.rollouts FOR UPDATE`)
+    const updates = Array.from({ length: 10 }, () =>
+      store.updateAttempt(rolloutId, 'latest', { status: 'failed' }),
+    )
+    const answers = await Promise.allSettled([...updates, store.startRollout()])
+    expect(answers.map(({ status }) => status)).toEqual([...updates.map(() => 'rejected'), 'fulfilled'])
+    await client.end()
+    await store.close()
+  }, 60_000)
 })
 
 describe.runIf(isReal)('a database server', () => {

@@ -49,6 +49,8 @@ describe('two stores of one database', () => {
     client.listen(() => undefined)
     await checkWaiting(silent.url)
     expect(client.poll).toBe(100)
+    silent.notifies = true
+    await vi.waitFor(() => expect(client.poll).toBe(2000), 20_000)
     await client.close()
     await silent.close()
   })

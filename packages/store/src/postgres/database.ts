@@ -5,6 +5,7 @@ import type { News } from '../engine.ts'
 import { type Row, number } from '../sql/records.ts'
 import type { Clause, Dialect, Value } from '../sql/select.ts'
 import { kindOf, storeError } from './errors.ts'
+import { Line } from './line.ts'
 
 export const dialect: Dialect = {
   contains: (column) => `strpos(${column}, ?) > 0`,
@@ -16,6 +17,13 @@ export const dialect: Dialect = {
 
 /** How long a call waits for a server that is away, or for others that are in the way, in milliseconds. */
 const PATIENCE = 10_000
+/** Connections of one process. */
+const CONNECTIONS = 10
+/**
+ * Who holds a row and falls silent loses its connection, as after a loss of the network that nobody else hears of; who
+ * waits for the row tries again meanwhile. Said in each transaction, since a connection pooler takes no other settings.
+ */
+const LIMITS = `SET LOCAL lock_timeout = ${PATIENCE / 2}; SET LOCAL idle_in_transaction_session_timeout = ${PATIENCE * 0.8}`
 /** In bytes; longer ones are not told, and found by those who look by themselves. */
 const LONGEST_NEWS = 7900
 /** PostgreSQL's type of whole numbers with 64 bits, which ours never need in full. */
@@ -55,6 +63,10 @@ export class Database {
   readonly #pool: Pool
   readonly #driver: Driver
   readonly #texts = new Map<string, string>()
+  /** The driver's own line for a connection ends in an error after a while, though the server is there. */
+  readonly #line = new Line(CONNECTIONS)
+  /** Why the server was away when it was last asked; undefined when it answered. */
+  #away: unknown
   /** Whether `tell` tells: some databases cannot. */
   tells = false
 
@@ -62,7 +74,7 @@ export class Database {
     this.settings = settings
     this.channel = `agl_${settings.schema}`
     this.#driver = driver
-    this.#pool = new driver.Pool({ ...this.#config(), max: 10, allowExitOnIdle: true })
+    this.#pool = new driver.Pool({ ...this.#config(), max: CONNECTIONS, allowExitOnIdle: true })
     // A connection that breaks while nobody uses it is replaced when somebody does.
     this.#pool.on('error', () => undefined)
     // One that breaks between two statements of a transaction fails the next one.
@@ -80,6 +92,7 @@ export class Database {
       application_name: 'agl',
       connectionTimeoutMillis: PATIENCE,
       keepAlive: true,
+      keepAliveInitialDelayMillis: PATIENCE,
       types: {
         getTypeParser: (oid: number, format?: 'text' | 'binary') =>
           oid === INT8 ? Number : this.#driver.types.getTypeParser(oid, format ?? 'text'),
@@ -134,9 +147,9 @@ export class Database {
 
   async #begin(client: PoolClient, told: string[]): Promise<Connection> {
     const clock = 'SELECT extract(epoch FROM clock_timestamp())::float8 AS now'
-    // Two statements in one message give a list of results, which the driver's types do not know of.
-    const results: unknown = await client.query(`BEGIN ISOLATION LEVEL READ COMMITTED; ${clock}`)
-    const last: unknown = Array.isArray(results) ? results[1] : undefined
+    // Several statements in one message give a list of results, which the driver's types do not know of.
+    const results: unknown = await client.query(`BEGIN ISOLATION LEVEL READ COMMITTED; ${LIMITS}; ${clock}`)
+    const last: unknown = Array.isArray(results) ? results.at(-1) : undefined
     const row = isResult(last) ? last.rows[0] : undefined
     const query = async ({ sql, values }: Clause): Promise<{ rows: Row[]; rowCount: number | null }> =>
       client.query<Row>(this.#text(sql), values.map(toParameter))
@@ -158,14 +171,24 @@ export class Database {
   }
 
   async #patiently<T>(work: () => Promise<T>, isFinal: () => boolean = () => false): Promise<T> {
-    const deadline = performance.now() + PATIENCE
+    const asked = performance.now()
+    let deadline: number | undefined
     for (let delay = 10; ; delay = Math.min(delay * 2, 500)) {
       try {
-        return await work()
+        return await this.#line.pass(async () => {
+          // Those who waited so long for others that found nobody need not find out too.
+          if (this.#away !== undefined && performance.now() - asked > PATIENCE) throw this.#away
+          deadline ??= performance.now() + PATIENCE
+          const result = await work()
+          this.#away = undefined
+          return result
+        })
       } catch (error) {
         const kind = kindOf(error)
+        this.#away = kind === 'away' ? error : undefined
         const again = kind === 'conflict' || (kind === 'away' && !isFinal())
-        if (!again || performance.now() + delay > deadline) throw storeError(error, this.settings.where)
+        const isOver = deadline === undefined || performance.now() + delay > deadline
+        if (!again || isOver) throw storeError(error, this.settings.where)
         await sleep(delay * (0.5 + Math.random()))
       }
     }

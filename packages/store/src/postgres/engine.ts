@@ -141,8 +141,11 @@ export class PostgresEngine implements AsyncEngine {
   }
 
   updateAttempt(rolloutId: string, attemptId: string, update: AttemptUpdate): Promise<UpdatedAttempt> {
-    return this.#database.transaction(async (connection) =>
-      changeAttempt(connection, rolloutId, attemptId, update),
+    // Done a second time, the latest may be another one by then.
+    const once = attemptId === 'latest'
+    return this.#database.transaction(
+      async (connection) => changeAttempt(connection, rolloutId, attemptId, update),
+      once,
     )
   }
 

@@ -16,6 +16,8 @@ const AWAY: ReadonlySet<string> = new Set([
   '57P02',
   '57P03',
   '53300',
+  // It held a transaction open for too long.
+  '25P03',
   'ECONNREFUSED',
   'ECONNRESET',
   'ECONNABORTED',

@@ -5,8 +5,10 @@ import type { Database } from './database.ts'
 
 /** Milliseconds within which a word to oneself must have come back. */
 const ECHO = 1000
-/** Milliseconds after which a listener that lost its connection tries again. */
+/** Milliseconds after which a listener that lost its connection, or never had one, tries again. */
 const PAUSE = 1000
+/** Each further time twice as long, up to this: not every database can tell. */
+const LONGEST_PAUSE = 60_000
 
 /**
  * Hears what other processes do to the store, over a connection of its own. Some databases that speak PostgreSQL's
@@ -18,7 +20,7 @@ export class Listener {
   #client: Client | undefined
   #retry: NodeJS.Timeout | undefined
   #closed = false
-  #worked = false
+  #pause = PAUSE
   works = false
 
   constructor(database: Database, listener: (news: News) => void) {
@@ -50,7 +52,7 @@ export class Listener {
       // Refused, or away.
     }
     this.#database.tells = this.works
-    this.#worked ||= this.works
+    if (this.works) this.#pause = PAUSE
     // What came while nobody listened is not told again.
     if (this.works) this.#listener({ queued: Infinity })
     else {
@@ -79,9 +81,10 @@ export class Listener {
   }
 
   #again(): void {
-    if (this.#closed || !this.#worked) return
-    this.#retry = setTimeout(() => void this.start(), PAUSE)
+    if (this.#closed) return
+    this.#retry = setTimeout(() => void this.start(), this.#pause)
     this.#retry.unref()
+    this.#pause = Math.min(this.#pause * 2, LONGEST_PAUSE)
   }
 
   async close(): Promise<void> {

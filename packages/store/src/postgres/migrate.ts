@@ -30,6 +30,8 @@ export async function migrate(database: Database): Promise<void> {
 
   await database.transaction(async (connection) => {
     const run = (sql: string): Promise<number> => connection.run({ sql, values: [] })
+    // Another process's migration may take as long as it likes.
+    await run('SET LOCAL lock_timeout = 0')
     await run(`SELECT pg_advisory_xact_lock(${LOCK})`)
     const found = check(await version((sql) => connection.get(sql)))
     if (found === 0) {
