@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import type { Worker } from 'node:worker_threads'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { openStore, type Store } from '../src/index.ts'
+import { LocalStore } from '../src/local.ts'
 import { folder } from './folder.ts'
 import { llmSpan } from './spans.ts'
 
@@ -41,6 +42,20 @@ describe('the thread that writes', () => {
   it('is gone when the store is closed', async () => {
     await store.close()
     expect(workers[0]?.threadId).toBe(-1)
+  })
+
+  it('is not started again for who still reads when the store is closed', async () => {
+    await store.addSpans(
+      Array.from({ length: 2000 }, () => llmSpan()),
+      { createMissing: true },
+    )
+    if (!(store instanceof LocalStore)) throw new Error('It has another store.')
+    const { lists } = await store.spanLists({ rolloutId: 'ro-1' })
+    const reading = (async () => {
+      for await (const list of lists) if (list.length > 0) await store.close()
+    })()
+    await expect(reading).rejects.toMatchObject({ code: 'store_unavailable' })
+    expect(workers.map(({ threadId }) => threadId)).toEqual([-1])
   })
 
   it('says why when its replacement cannot open the file', async () => {

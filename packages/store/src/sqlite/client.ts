@@ -33,6 +33,8 @@ export class SqliteClient implements Transport {
 
   call<Op extends Operation>(operation: Op, ...args: Arguments<Op>): Promise<Result<Op>> {
     return new Promise((resolve, reject) => {
+      // Whoever still reads step by step would start another thread, which nobody ends.
+      if (this.#closing) throw isClosed(this.#path)
       const worker = (this.#worker ??= this.#start())
       const request: Request<Op> = { id: ++this.#lastId, operation, args }
       try {
@@ -58,10 +60,11 @@ export class SqliteClient implements Transport {
 
   async close(): Promise<void> {
     const worker = this.#worker
-    if (worker === undefined) return
+    const closed = worker === undefined ? undefined : this.call('close')
     this.#closing = true
+    if (worker === undefined) return
     const exit = new Promise((resolve) => worker.once('exit', resolve))
-    await this.call('close')
+    await closed
     await exit
   }
 
@@ -106,6 +109,13 @@ export class SqliteClient implements Transport {
 
 function toError({ failure: { code, message, cause } }: Reply & { failure: Failure }): AglError {
   return new AglError(code, message, { cause })
+}
+
+function isClosed(path: string): AglError {
+  return new AglError(
+    'store_unavailable',
+    `The store file ${path} is closed; open it again with openStore().`,
+  )
 }
 
 function lost(path: string, reason: unknown): AglError {
