@@ -11,7 +11,7 @@ const budgets = [
   // The design asks for 10 kB. Importing loads more than that; what only `start` needs comes on top.
   { folder: 'packages/core', entry: 'src/index.ts', onImport: 16.1, whole: 22.4 },
   { folder: 'packages/openai', entry: 'src/index.ts', onImport: 8, whole: 9 },
-  { folder: 'packages/train', entry: 'src/index.ts', onImport: 17.8, whole: 20 },
+  { folder: 'packages/train', entry: 'src/index.ts', onImport: 18.3, whole: 21 },
   { folder: 'packages/train', entry: 'src/gateway/index.ts', onImport: 9, whole: 9 },
   { folder: 'packages/train', entry: 'src/legacy/index.ts', onImport: 6, whole: 6 },
   { folder: 'packages/otlp', entry: 'src/index.ts', onImport: 13, whole: 19 },

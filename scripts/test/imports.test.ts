@@ -24,6 +24,7 @@ const mayLoadLazily: Readonly<Record<string, readonly string[]>> = {
     '@agl/vllm',
   ],
   '@agl/store': ['@agl/otlp'],
+  '@agl/train': ['@agl/otlp'],
 }
 
 const folders = workspaces(['packages', 'templates'])

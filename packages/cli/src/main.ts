@@ -111,10 +111,10 @@ function commands(rest: readonly string[]): ReturnType<typeof cac> {
     })
   cli
     .command('export', 'Write the recorded runs as training data, as JSON lines or Parquet')
-    .usage('export --format triplets|messages|openai-chat|hf-chat|spans [options]')
+    .usage('export --format triplets|messages|openai-chat|hf-chat|spans|otlp [options]')
     .option(
       '--format <format>',
-      'triplets for reinforcement learning, openai-chat or hf-chat for fine-tuning, messages, or spans',
+      'triplets for reinforcement learning, openai-chat or hf-chat for fine-tuning, messages, spans, or otlp',
     )
     .option(...STORE)
     .option('--out <file>', 'FILE.parquet, or lines that are continued each time (default: standard output)')

@@ -1,5 +1,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { spanToJSON } from '@agl/core'
+import { decodeTraces } from '@agl/otlp'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { Progress } from '../src/progress.ts'
 import { ALL, App, lonelyBin } from './support.ts'
@@ -109,6 +111,22 @@ describe('agl export', () => {
     })
   })
 
+  it('writes spans as lines of OTLP, which say the same, and goes on with the same file', async () => {
+    const app = await recorded()
+    const args = ['export', '--format', 'otlp', ...STORE, '--out', 'spans.jsonl']
+    const { code, stderr } = await app.agl(args)
+    expect(code).toBe(0)
+    expect(stderr).toMatch(/^agl: \d+ lines of otlp from 4 rollouts in spans\.jsonl\n$/)
+    await app.agl(['demo', '--problems', '2'])
+    const { stderr: again } = await app.agl(args)
+    expect(again).toContain('from 6 rollouts in spans.jsonl; 4 are from an earlier export')
+    const lines = readFileSync(join(app.folder, 'spans.jsonl'), 'utf8').trimEnd().split('\n')
+    const contentType = 'application/json'
+    const decoded = await Promise.all(lines.map((line) => decodeTraces(Buffer.from(line), { contentType })))
+    const expected = (await app.traces('.agl/demo.db')).flatMap(({ spans }) => spans)
+    expect(decoded.flatMap(({ spans }) => spans).map(spanToJSON)).toEqual(expected.map(spanToJSON))
+  })
+
   it('writes the others where a run cannot be adapted, names it, and fails', async () => {
     const app = new App()
     app.write('good.mjs', `import { emitReward } from '@agl/core'\nemitReward(1)`)
@@ -144,10 +162,10 @@ describe('agl export', () => {
   })
 
   it.each([
-    [[], 'Which format? Give --format triplets, messages, openai-chat, hf-chat or spans.'],
+    [[], 'Which format? Give --format triplets, messages, openai-chat, hf-chat, spans or otlp.'],
     [
       ['--format', 'csv'],
-      'There is no format "csv"; give --format triplets, messages, openai-chat, hf-chat or spans.',
+      'There is no format "csv"; give --format triplets, messages, openai-chat, hf-chat, spans or otlp.',
     ],
     [['--format', 'spans', '--store', 'nosql:x'], 'begins with "nosql:"'],
     [['--format', 'spans', '--min-reward', 'high'], 'The option --min-reward takes a number.'],

@@ -1,6 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openStore } from '@agl/store'
@@ -53,6 +55,28 @@ describe('agl serve', () => {
     expect(server.errors()).toBe('')
     const traces = await app.agl(['traces', '--json'])
     expect(JSON.parse(traces.stdout)).toMatchObject([{ name: 'kept' }])
+  })
+
+  it('takes the lines of an export as OTLP, and gives back the same spans', async () => {
+    const app = new App()
+    await app.agl(['demo', '--problems', '2'])
+    await app.agl(['export', '--format', 'otlp', '--store', 'sqlite:.agl/demo.db', '--out', 'spans.jsonl'])
+    const traces = await app.traces('.agl/demo.db')
+    const server = await serve(app, ['--store', 'memory:'])
+    await using store = await openStore(server.url)
+    for (const { rollout, spans } of traces) {
+      const { rolloutId } = rollout
+      await store.startRollout({ rolloutId, attemptId: spans[0]?.attemptId ?? '' })
+    }
+    for (const body of readFileSync(join(app.folder, 'spans.jsonl'), 'utf8').trimEnd().split('\n')) {
+      const headers = { 'content-type': 'application/json' }
+      const response = await fetch(`${server.url}/v1/traces`, { method: 'POST', headers, body })
+      expect({ status: response.status, answer: await response.json() }).toEqual({ status: 200, answer: {} })
+    }
+    for (const { rollout, spans } of traces) {
+      const { items } = await store.querySpans({ rolloutId: rollout.rolloutId })
+      expect(items).toEqual(spans)
+    }
   })
 
   it.each(['SIGINT', 'SIGTERM'] as const)('ends at %s though somebody waits', async (signal) => {

@@ -5,7 +5,30 @@ import { PassThrough } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { type DatasetFormat, exportDataset, type ExportOptions, type ExportProgress } from '@agl/train'
 import { describe, expect, it } from 'vitest'
-import { addRollout, folder, memoryStore, readLines, refusal } from './support.ts'
+import { decodeTraces } from '@agl/otlp'
+import type { Attributes, Span } from '@agl/core'
+import { addRollout, folder, memoryStore, readLines, refusal, span } from './support.ts'
+
+/** A span with ids as OpenTelemetry has them. */
+function hexSpan(i: number, attemptId: string, attributes: Attributes = {}): Span {
+  return span({
+    rolloutId: 'ro-a',
+    attemptId,
+    traceId: 'a'.repeat(32),
+    spanId: (i + 1).toString(16).padStart(16, '0'),
+    sequenceId: i + 1,
+    name: `span ${i}`,
+    attributes: { i, 'agentlightning.reward.0.value': i / 3, text: 'ü\n', ...attributes },
+    startTime: i,
+    endTime: i + 0.5,
+  })
+}
+
+async function decodeLines(lines: readonly string[]): Promise<Span[]> {
+  const contentType = 'application/json'
+  const decoded = await Promise.all(lines.map((line) => decodeTraces(Buffer.from(line), { contentType })))
+  return decoded.flatMap(({ spans }) => spans)
+}
 
 describe('exportDataset', () => {
   it("writes triplets with Python's names and the ids of their rollout", async () => {
@@ -65,6 +88,60 @@ describe('exportDataset', () => {
       { rollout_id: 'ro-a', span_id: 'call', sequence_id: 1, attributes: { prompt_token_ids: [1, 2] } },
       { rollout_id: 'ro-a', span_id: 'reward', sequence_id: 2, parent_id: null },
     ])
+  })
+
+  it('writes spans as requests of OTLP that say the same, those of all attempts', async () => {
+    const store = await memoryStore()
+    await store.startRollout({ rolloutId: 'ro-a', attemptId: 'at-1' })
+    const spans = Array.from({ length: 450 }, (_, i) => hexSpan(i, 'at-1'))
+    await store.addSpans(spans)
+    await store.startRollout({ rolloutId: 'ro-a', attemptId: 'at-2' })
+    await store.addSpans([hexSpan(1000, 'at-2')])
+    await store.updateAttempt('ro-a', 'at-2', { status: 'succeeded' })
+    const out = join(folder(), 'spans.jsonl')
+    const { lines } = await exportDataset(store, { format: 'otlp', out })
+    const { items: expected } = await store.querySpans({ rolloutId: 'ro-a' })
+    const text = readFileSync(out, 'utf8').trimEnd().split('\n')
+    expect(text).toHaveLength(lines)
+    expect(await decodeLines(text)).toEqual(expected)
+    expect(JSON.parse(text[0] ?? '')).toMatchObject({ resourceSpans: [{ scopeSpans: [{ spans: {} }] }] })
+  })
+
+  it('parts requests of OTLP that would be large', async () => {
+    const store = await memoryStore()
+    await store.startRollout({ rolloutId: 'ro-a', attemptId: 'at-1' })
+    const ids = Int32Array.from({ length: 20_000 }, (_, i) => 100_000 + i)
+    const spans = Array.from({ length: 8 }, (_, i) => hexSpan(i, 'at-1', { prompt_token_ids: ids }))
+    await store.addSpans(spans)
+    await store.updateAttempt('ro-a', 'at-1', { status: 'succeeded' })
+    const out = join(folder(), 'spans.jsonl')
+    await exportDataset(store, { format: 'otlp', out })
+    const text = readFileSync(out, 'utf8').trimEnd().split('\n')
+    expect(Math.max(...text.map((line) => line.length))).toBeLessThan(1_200_000)
+    expect((await decodeLines(text)).map(({ attributes }) => attributes['prompt_token_ids'])).toEqual(
+      spans.map(() => ids),
+    )
+  })
+
+  it('says which rollouts OTLP cannot say as they are, and writes the rest of them', async () => {
+    const store = await memoryStore()
+    await store.startRollout({ rolloutId: 'ro-a', attemptId: 'at-1' })
+    await store.addSpans([hexSpan(1, 'at-1'), { ...hexSpan(2, 'at-1'), spanId: 'no hex' }])
+    await store.updateAttempt('ro-a', 'at-1', { status: 'succeeded' })
+    const failures: [string, unknown][] = []
+    const onFailure = (id: string, error: unknown): void => void failures.push([id, error])
+    const out = join(folder(), 'spans.jsonl')
+    const first = await exportDataset(store, { format: 'otlp', out, onFailure })
+    expect(first).toMatchObject({ rollouts: 1, lines: 1, failed: 1 })
+    expect(failures).toEqual([
+      [
+        'ro-a',
+        expect.objectContaining({ message: expect.stringContaining('span no hex: an id is not 16 hex') }),
+      ],
+    ])
+    expect(await decodeLines(readFileSync(out, 'utf8').trimEnd().split('\n'))).toHaveLength(1)
+    const again = await exportDataset(store, { format: 'otlp', out, onFailure })
+    expect(again).toMatchObject({ earlier: 1, lines: 1, failed: 1 })
   })
 
   it('takes triplets from the latest attempt alone', async () => {

@@ -11,7 +11,7 @@ export interface ExportCommandOptions {
   minReward: number | undefined
 }
 
-const FORMATS: readonly DatasetFormat[] = ['triplets', 'messages', 'openai-chat', 'hf-chat', 'spans']
+const FORMATS: readonly DatasetFormat[] = ['triplets', 'messages', 'openai-chat', 'hf-chat', 'spans', 'otlp']
 /** So many refused rollouts are named, the others counted. */
 const NAMED = 5
 
@@ -44,7 +44,9 @@ export async function exportRuns(options: ExportCommandOptions): Promise<void> {
       onFailure: (rolloutId, error) => {
         if (++failed > NAMED) return
         progress.done()
-        console.error(`agl: ${rolloutId} is left out: ${messageOf(error)}`)
+        console.error(
+          `agl: ${rolloutId} is ${format === 'otlp' ? 'not whole' : 'left out'}: ${messageOf(error)}`,
+        )
       },
     })
     progress.done()
@@ -62,8 +64,11 @@ function summary(result: ExportProgress, format: DatasetFormat, out: string | un
     `${count(lines, out?.endsWith('.parquet') === true ? 'row' : 'line')} of ${format} from ${count(rollouts, 'rollout')}${out === undefined ? '' : ` in ${out}`}`,
   ]
   if (earlier > 0) parts.push(`${number(earlier)} ${earlier === 1 ? 'is' : 'are'} from an earlier export`)
-  if (failed > 0)
-    parts.push(`${number(failed)} could not be adapted and ${failed === 1 ? 'is' : 'are'} left out`)
+  if (failed > 0) {
+    const are = failed === 1 ? 'is' : 'are'
+    const what = format === 'otlp' ? `${are} not whole` : `could not be adapted and ${are} left out`
+    parts.push(`${number(failed)} ${what}`)
+  }
   if (rejected > 0)
     parts.push(`${number(rejected)} ${rejected === 1 ? 'is' : 'are'} left out for want of reward`)
   if (unfinished > 0) {

@@ -1,7 +1,7 @@
 import { AglError } from '@agl/core'
 import { isDict } from '@agl/core/semconv'
 import type { SchemaElement } from 'hyparquet-writer'
-import type { DatasetFormat, RowFormat } from './formats.ts'
+import { type DatasetFormat, isOfSpans, type RowFormat } from './formats.ts'
 
 /** A column of a Parquet file, and what it holds of a row. */
 export interface Column {
@@ -136,7 +136,7 @@ const COLUMNS: Readonly<Record<RowFormat, readonly Column[]>> = {
 
 /** @throws AglError `usage` for a format that has no columns */
 export function columnsOf(format: DatasetFormat): readonly Column[] {
-  if (format !== 'spans') return COLUMNS[format]
+  if (!isOfSpans(format)) return COLUMNS[format]
   throw new AglError(
     'usage',
     'Spans are exported as JSON lines alone; choose a file that is not called .parquet.',

@@ -2,11 +2,12 @@ import type { Writable } from 'node:stream'
 import { AglError, type Span } from '@agl/core'
 import type { RolloutStatus, Store } from '@agl/store'
 import type { AdapterOptions } from '../warn.ts'
-import { Exporter, type ExportState, FINISHED } from './exporter.ts'
+import { Exporter, type ExporterOptions, type ExportState, FINISHED } from './exporter.ts'
 import { type DatasetFormat, FORMATS } from './formats.ts'
 import { exclusively } from './lock.ts'
 import { jsonLines, streamLines } from './output.ts'
 import { ResumableFile } from './resumable.ts'
+import { spanRowsOf } from './span-rows.ts'
 
 /** What holds the rows: JSON lines, or a Parquet file. */
 export type DatasetContainer = 'jsonl' | 'parquet'
@@ -20,7 +21,7 @@ export interface ExportProgress {
   earlier: number
   /** Rows written. */
   lines: number
-  /** Rollouts that the adapter refused; see `onFailure`. */
+  /** Rollouts that the adapter refused, or of which OTLP cannot say all spans; see `onFailure`. */
   failed: number
   /** Rollouts whose final reward is below `minReward`, or that have none. */
   rejected: number
@@ -45,7 +46,10 @@ export interface ExportOptions extends AdapterOptions {
   minReward?: number
   /** Called about twice a second, and at the end. */
   onProgress?: (progress: ExportProgress) => void
-  /** Called for each rollout that the adapter refuses; the others are exported all the same. */
+  /**
+   * Called for each rollout that the adapter refuses, and for one of which OTLP cannot say all spans; the others are
+   * exported all the same.
+   */
   onFailure?: (rolloutId: string, error: unknown) => void
 }
 
@@ -58,7 +62,8 @@ export interface ExportOptions extends AdapterOptions {
  * takes its name when it is whole.
  *
  * @throws AglError `usage` for options that are not known or do not go together, for a file that is not of this export's
- * making, and while another export writes to it; `package_missing` where Parquet needs a package that is not installed
+ * making, and while another export writes to it; `package_missing` where Parquet or OTLP needs a package that is not
+ * installed
  */
 export async function exportDataset(store: DatasetSource, options: ExportOptions): Promise<ExportProgress> {
   const { format, out = process.stdout, statusIn = FINISHED, minReward = null } = options
@@ -83,17 +88,18 @@ export async function exportDataset(store: DatasetSource, options: ExportOptions
     failed: 0,
     rejected: 0,
   }
+  const given: ExporterOptions = { ...options, spanRows: await spanRowsOf(format) }
   if (container === 'parquet') {
     const { exportParquet } = await import('./parquet-file.ts')
-    return exportParquet(store, options, fresh, out)
+    return exportParquet(store, given, fresh, out)
   }
   if (container !== 'jsonl')
     throw new AglError('usage', `The container "${container}" is not known; known are: jsonl, parquet.`)
-  if (typeof out !== 'string') return new Exporter(store, options, fresh, jsonLines(streamLines(out))).run()
+  if (typeof out !== 'string') return new Exporter(store, given, fresh, jsonLines(streamLines(out))).run()
   return exclusively(out, async () => {
     const file = await ResumableFile.open(out, fresh, (saved) => checkState(saved, fresh, store, out))
     try {
-      return await new Exporter(store, options, file.state, jsonLines(file)).run()
+      return await new Exporter(store, given, file.state, jsonLines(file)).run()
     } finally {
       await file.close()
     }

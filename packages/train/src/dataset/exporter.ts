@@ -1,8 +1,9 @@
-import { findFinalReward, type Span, spanToJSON } from '@agl/core'
+import { AglError, findFinalReward, type Span } from '@agl/core'
 import type { Rollout, RolloutStatus } from '@agl/store'
 import type { DatasetSource, ExportOptions, ExportProgress } from './dataset.ts'
-import { toRows, type DatasetFormat } from './formats.ts'
+import { isOfSpans, toRows, type DatasetFormat } from './formats.ts'
 import type { Output } from './output.ts'
+import type { SpanRows } from './span-rows.ts'
 
 export const FINISHED: readonly RolloutStatus[] = ['succeeded', 'failed', 'cancelled']
 /** Rollouts, and spans, that are asked for at once. */
@@ -24,17 +25,21 @@ export interface ExportState {
   rejected: number
 }
 
+export interface ExporterOptions extends ExportOptions {
+  spanRows: SpanRows
+}
+
 /** Takes the rollouts of a store to an output, from where `state` says on. */
 export class Exporter<Row> {
   readonly #store: DatasetSource
-  readonly #options: ExportOptions
+  readonly #options: ExporterOptions
   readonly #state: ExportState
   readonly #output: Output<Row>
   readonly #earlier: number
   #total = 0
   #committed = performance.now()
 
-  constructor(store: DatasetSource, options: ExportOptions, state: ExportState, output: Output<Row>) {
+  constructor(store: DatasetSource, options: ExporterOptions, state: ExportState, output: Output<Row>) {
     this.#store = store
     this.#options = options
     this.#state = state
@@ -95,7 +100,7 @@ export class Exporter<Row> {
 
   async #write({ rolloutId }: Rollout): Promise<void> {
     const { format, adapter } = this.#options
-    const isSpans = format === 'spans' && adapter === undefined
+    const isSpans = isOfSpans(format) && adapter === undefined
     if (isSpans && this.#state.minReward === null) return this.#writeSpans(rolloutId)
     const { items: spans } = await this.#store.querySpans({ rolloutId, attemptId: 'latest' })
     let rows: Row[] = []
@@ -122,11 +127,17 @@ export class Exporter<Row> {
   }
 
   async #writeSpans(rolloutId: string): Promise<void> {
+    const refused: string[] = []
+    const refuse = (spanId: string, reason: string): void => void refused.push(`span ${spanId}: ${reason}`)
     for (let offset = 0; ; offset += PAGE) {
       const { items, total } = await this.#store.querySpans({ rolloutId, limit: PAGE, offset })
-      for (const span of items) await this.#add(this.#output.encode(spanToJSON(span)))
-      if (offset + PAGE >= total) return
+      for (const row of this.#options.spanRows(items, refuse)) await this.#add(this.#output.encode(row))
+      if (offset + PAGE >= total) break
     }
+    if (refused.length === 0) return
+    const message = `${refused.length} of its spans cannot be written in this format, such as ${refused[0]}`
+    this.#state.failed++
+    this.#options.onFailure?.(rolloutId, new AglError('value_invalid', message))
   }
 
   async #add(row: Row): Promise<void> {

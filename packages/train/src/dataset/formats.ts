@@ -12,9 +12,10 @@ import { type Chat, type ChatTool, toChats } from './chats.ts'
  * `messages`: a model call, as `toMessages` gives it;
  * `openai-chat`: an answer with its prompt, as OpenAI's fine-tuning takes it;
  * `hf-chat`: the same as Hugging Face's TRL reads it;
- * `spans`: a span as Agent Lightning's JSON.
+ * `spans`: a span as Agent Lightning's JSON;
+ * `otlp`: a request of OTLP in JSON with spans of one rollout, as the file exporter of OpenTelemetry's collector writes it.
  */
-export type DatasetFormat = RowFormat | 'spans'
+export type DatasetFormat = RowFormat | 'spans' | 'otlp'
 
 /** The formats whose rows are made from a rollout's latest attempt. */
 export type RowFormat = 'triplets' | 'messages' | 'openai-chat' | 'hf-chat'
@@ -28,7 +29,19 @@ const ADAPTERS: Readonly<Record<RowFormat, Adapter>> = {
   'hf-chat': (spans) => toChats(spans).map(toHuggingFaceChat),
 }
 
-export const FORMATS: readonly DatasetFormat[] = ['triplets', 'messages', 'openai-chat', 'hf-chat', 'spans']
+export const FORMATS: readonly DatasetFormat[] = [
+  'triplets',
+  'messages',
+  'openai-chat',
+  'hf-chat',
+  'spans',
+  'otlp',
+]
+
+/** Whether rows are spans of all attempts, and not made by an adapter from those of the latest. */
+export function isOfSpans(format: DatasetFormat): format is 'spans' | 'otlp' {
+  return format === 'spans' || format === 'otlp'
+}
 
 /** The rows of one attempt. A chat stands for itself; steps must be told which run they are of. */
 export function toRows(
@@ -38,9 +51,9 @@ export function toRows(
 ): readonly object[] {
   const [first] = spans
   if (first === undefined) return []
-  const adapt = format === 'spans' ? undefined : ADAPTERS[format]
+  const adapt = isOfSpans(format) ? undefined : ADAPTERS[format]
   const rows = options.adapter?.(spans) ?? adapt?.(spans, options) ?? []
-  if (format !== 'triplets' && format !== 'spans') return rows
+  if (format !== 'triplets' && !isOfSpans(format)) return rows
   const { rolloutId, attemptId } = first
   return rows.map((row) => ({ rollout_id: rolloutId, attempt_id: attemptId, ...row }))
 }

@@ -3,8 +3,11 @@ import { Gathered, type Lines } from './resumable.ts'
 
 /** Where rows go. What was added since the last `commit` may be lost. */
 export interface Output<Row> {
-  /** @throws AglError `value_invalid` for what it cannot hold */
-  encode(row: object): Row
+  /**
+   * @param row a text is a line as it is
+   * @throws AglError `value_invalid` for what it cannot hold
+   */
+  encode(row: object | string): Row
   add(row: Row): Promise<void>
   commit(): Promise<void>
 }
@@ -12,7 +15,10 @@ export interface Output<Row> {
 /** Rows as one JSON object per line. */
 export function jsonLines(lines: Pick<Lines, 'add' | 'commit'>): Output<string> {
   return {
-    encode: (row) => (hasTyped(row, 4) ? JSON.stringify(row, listed) : JSON.stringify(row)),
+    encode: (row) => {
+      if (typeof row === 'string') return row
+      return hasTyped(row, 4) ? JSON.stringify(row, listed) : JSON.stringify(row)
+    },
     add: (line) => lines.add(line),
     commit: () => lines.commit(),
   }

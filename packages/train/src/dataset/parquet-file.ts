@@ -1,7 +1,7 @@
 import { type FileHandle, open, rename, rm } from 'node:fs/promises'
 import type { Writable } from 'node:stream'
-import type { DatasetSource, ExportOptions, ExportProgress } from './dataset.ts'
-import { Exporter, type ExportState } from './exporter.ts'
+import type { DatasetSource, ExportProgress } from './dataset.ts'
+import { Exporter, type ExporterOptions, type ExportState } from './exporter.ts'
 import { notOurs, notWritable, sizeOf, stopped } from './files.ts'
 import { exclusively } from './lock.ts'
 import { writeTo } from './output.ts'
@@ -14,7 +14,7 @@ const END = 256
 /** Writes a Parquet file, which cannot be continued: it is made under another name and takes its own when it is whole. */
 export async function exportParquet(
   store: DatasetSource,
-  options: ExportOptions,
+  options: ExporterOptions,
   state: ExportState,
   out: string | Writable,
 ): Promise<ExportProgress> {
