@@ -441,7 +441,7 @@ export async function startRelay(target: string): Promise<Relay> {
       const answered = Buffer.from(await passed.arrayBuffer())
       if (fault === 'lost answer') return void response.destroy()
       response.writeHead(passed.status, { 'content-type': 'application/json' }).end(answered)
-    })()
+    })().catch(() => response.destroy())
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const address = server.address()
