@@ -37,9 +37,15 @@ export function storeSink(store: Store): Sink {
     open.set(keyOf(trace), trace.own || metadata?.['trace_id'] === trace.traceId)
   }
   const begin = async (trace: TraceRecord): Promise<void> => {
-    const { attempt, ...rollout } = await store.startRollout(beginning(trace))
-    moved.note(trace, attempt)
-    opened(trace, rollout)
+    try {
+      const { attempt, ...rollout } = await store.startRollout(beginning(trace))
+      moved.note(trace, attempt)
+      opened(trace, rollout)
+    } catch (error) {
+      unlessFinal(error)
+      // No store takes its ids; its spans are refused for the same reason.
+      open.set(keyOf(trace), false)
+    }
   }
   /** Two batches may be on their way, and a trace must not begin twice. */
   const beginOnce = (trace: TraceRecord): Promise<void> => {
@@ -62,7 +68,7 @@ export function storeSink(store: Store): Sink {
       await Promise.all(
         finished(traces).map(async (trace) => {
           const { rolloutId, attemptId } = moved.idsOf(trace)
-          await store.updateAttempt(rolloutId, attemptId, ending(trace)).catch(unlessMissing)
+          await store.updateAttempt(rolloutId, attemptId, ending(trace)).catch(unlessFinal)
         }),
       )
       for (const trace of traces) if (trace.endTime !== null) open.delete(keyOf(trace))
@@ -74,7 +80,11 @@ export function storeSink(store: Store): Sink {
     sink.writeSync = (spans, traces) =>
       transport.sync?.((engine) => {
         for (const trace of unseen(traces)) {
-          opened(trace, engine.startRollout(startedRollout(beginning(trace))))
+          try {
+            opened(trace, engine.startRollout(startedRollout(beginning(trace))))
+          } catch (error) {
+            unlessFinal(error)
+          }
         }
         for (const { accepted } of portions(spans, {})) engine.addSpans(accepted, { createMissing: true })
         for (const trace of finished(traces))
@@ -94,23 +104,33 @@ export function storeSink(store: Store): Sink {
 
 /** Stores what can be stored, and says how many spans never will be: they must not hold up all others for ever. */
 async function addSpans(store: Store, spans: readonly Span[]): Promise<number> {
+  let code: string
   try {
     return (await store.addSpans(spans, { createMissing: true })).refused.length
   } catch (error) {
-    unlessMissing(error)
+    code = unlessFinal(error)
   }
   const groups = new Map<string, Span[]>()
   for (const span of spans) groups.set(attemptKey(span), [...(groups.get(attemptKey(span)) ?? []), span])
-  if (groups.size === 1) return spans.length
+  if (spans.length === 1 || (groups.size === 1 && code === 'not_found')) return spans.length
+  const middle = Math.ceil(spans.length / 2)
+  const parts = groups.size > 1 ? groups.values() : [spans.slice(0, middle), spans.slice(middle)]
   let dropped = 0
-  for (const group of groups.values()) dropped += await addSpans(store, group)
+  for (const part of parts) dropped += await addSpans(store, part)
   return dropped
 }
 
-/** The store has lost the rollout, as one that was only in memory does when it is started anew. */
-function unlessMissing(error: unknown): void {
-  if (!AglError.is(error) || error.code !== 'not_found') throw error
+/**
+ * The code of an error after which trying again is of no use: what was given can be in no store, or the store has lost
+ * the rollout, as one that was only in memory does when it is started anew.
+ */
+function unlessFinal(error: unknown): string {
+  const isFinal = AglError.is(error) && FINAL.includes(error.code)
+  if (!isFinal) throw error
+  return error.code
 }
+
+const FINAL: readonly string[] = ['not_found', 'value_invalid', 'value_unserializable']
 
 /** Attempts that have other ids in the store than in their spans. */
 class MovedAttempts {

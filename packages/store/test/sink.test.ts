@@ -129,6 +129,24 @@ describe.each(stores)('a sink to a %s store', (_name, open) => {
     expect((await store.querySpans({ rolloutId: 'ro-1' })).total).toBe(2)
   })
 
+  it('counts a trace with ids that no store takes as dropped, and stores the others', async () => {
+    const sink = storeSink(store)
+    const ids = { rolloutId: '', attemptId: 'x'.repeat(2000) }
+    const traces = [ended(ids), ended()]
+    expect(await sink.write([llmSpan(ids), llmSpan()], traces)).toEqual({ dropped: 1 })
+    sink.writeSync?.([llmSpan(ids), llmSpan()], traces)
+    expect(await store.queryRollouts()).toMatchObject({ total: 1, items: [{ status: 'succeeded' }] })
+    expect((await store.querySpans({ rolloutId: 'ro-1' })).total).toBe(2)
+  })
+
+  it('counts a span that cannot travel as dropped, and stores those around it', async () => {
+    const odd = { traceId: 't', spanId: 's', isRemote: false, traceState: { odd: (): void => undefined } }
+    const bad = Object.assign(llmSpan(), { context: odd })
+    const spans = [llmSpan(), llmSpan(), bad, llmSpan()]
+    const { dropped = 0 } = (await storeSink(store).write(spans, [record()])) ?? {}
+    expect((await store.querySpans({ rolloutId: 'ro-1' })).total).toBe(spans.length - dropped)
+  })
+
   it('stores a span whose trace it never heard of', async () => {
     await storeSink(store).write([llmSpan({ rolloutId: 'ro-lost' })], [])
     expect((await store.querySpans({ rolloutId: 'ro-lost' })).total).toBe(1)
