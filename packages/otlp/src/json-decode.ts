@@ -1,4 +1,4 @@
-import { Buffer } from 'node:buffer'
+import { Buffer, isUtf8 } from 'node:buffer'
 import type { Span, SpanEvent, SpanLink, SpanStatus } from '@agl/core'
 import { ArrivedAttributes, RESOURCE_IDS, SPAN_IDS, toLinkContext, toSpan, type Source } from './arrival.ts'
 import { SCOPE_NAME } from './group.ts'
@@ -42,6 +42,8 @@ export function* decodeJSON(
 }
 
 function parse(body: Uint8Array): unknown {
+  // Else what is broken would be kept as something else.
+  if (!isUtf8(body)) throw new Malformed('it is no UTF-8')
   try {
     const parsed: unknown = JSON.parse(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString())
     return parsed

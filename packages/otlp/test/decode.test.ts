@@ -259,6 +259,15 @@ describe('OTLP of other writers', () => {
     expect(await decodeTraces(body, protobuf)).toMatchObject({ rejected: 1, spans: [ids] })
   })
 
+  it('in JSON is UTF-8, and nothing else is taken for text', async () => {
+    const body = { resourceSpans: [{ scopeSpans: [{ spans: [], schemaUrl: '½' }] }] }
+    const contentType = 'application/json'
+    const decode = (encoding: BufferEncoding): Promise<unknown> =>
+      decodeTraces(Buffer.from(JSON.stringify(body), encoding), { contentType })
+    await expect(decode('utf8')).resolves.toMatchObject({ spans: [] })
+    await expect(decode('latin1')).rejects.toMatchObject({ code: 'body_invalid' })
+  })
+
   it('says what it is, or is refused', async () => {
     for (const contentType of [undefined, null, 'text/plain', 'application/json-seq']) {
       await expect(decodeTraces(request([]), { contentType })).rejects.toMatchObject({ code: 'body_invalid' })
