@@ -65,6 +65,9 @@ export async function serve(store: Store, options: ServeOptions = {}): Promise<S
       connectionsCheckingInterval: 5000,
       // Longer than clients keep idle connections, so that none is closed in the moment of being used again.
       keepAliveTimeout: 75_000,
+      // So that a machine that is gone without a word is noticed though it was only waited for.
+      keepAlive: true,
+      keepAliveInitialDelay: 30_000,
     },
     (request, response) => {
       const controller = new AbortController()
