@@ -2,7 +2,7 @@ import type { Activity } from '@agl/core'
 import { describe } from './describe.ts'
 import { fields, isFields, list, text } from './guards.ts'
 import { isMessage, llmDataOf } from './messages.ts'
-import { recorder } from './recorder.ts'
+import { recorder, tagsWith } from './recorder.ts'
 import { activityBelow, began, ended, runOf, type Run } from './runs.ts'
 import {
   chainStart,
@@ -125,43 +125,32 @@ export class LangChainHandler {
     })
   }
 
-  handleToolError(error: unknown, id: string): void {
-    close(id, (activity) => fail(activity, error))
-  }
-
-  handleRetrieverError(error: unknown, id: string): void {
-    close(id, (activity) => fail(activity, error))
-  }
-
-  handleLLMError(error: unknown, id: string): void {
-    close(id, (activity) => fail(activity, error))
-  }
+  readonly handleToolError: typeof failed = failed
+  readonly handleRetrieverError: typeof failed = failed
+  readonly handleLLMError: typeof failed = failed
 
   #open(start: RunStart, describeStart: (run: RunStart, parent: Run | undefined) => Described): void {
     const api = recorder()
     if (api === undefined) return
     try {
-      const { id } = start
-      const known = runOf(id)
+      const known = runOf(start.id)
       if (known !== undefined) return tag(known, this.#tags)
       const parent = runOf(start.parentId)
-      if (isHidden(start)) return began(id, parent, undefined, undefined, false, [])
+      if (isHidden(start)) return began(start.id, parent, undefined, undefined, false, [])
       const above = activityBelow(parent)
       if (above === undefined && !api.recording()) return
       start.content = api.capture.content
       const described = describeStart(start, parent)
       const { kind, isGraph = false } = described
-      addTags(described, this.#tags)
+      const tags = tagsWith(this.#tags)
+      for (let i = 0; i < tags.length; i++)
+        (described.start.attributes ??= {})[`agentlightning.tag.${i}`] = tags[i]
       const activity: Activity = api.activity(kind, described.start, above)
-      if (!activity.ended) began(id, parent, activity, kind, isGraph, this.#tags)
+      if (!activity.ended) began(start.id, parent, activity, kind, isGraph, tags)
     } catch (error) {
       api.log.once('A run could not be recorded; it goes on without.', error)
     }
   }
-}
-
-function addTags({ start }: Described, tags: readonly string[]): void {
-  for (let i = 0; i < tags.length; i++) (start.attributes ??= {})[`agentlightning.tag.${i}`] = tags[i]
 }
 
 /** Another handler is told of a run that is being recorded: its tags come on top. */
@@ -190,6 +179,10 @@ function lateInput(activity: Activity, run: Run, told: unknown): void {
   if (inputs === undefined || recorder()?.capture.content === false) return
   const input = describe(inputs)
   if (input !== undefined) activity.update({ attributes: { [`agentops.${run.kind}.input`]: input } })
+}
+
+function failed(error: unknown, id: string): void {
+  close(id, (activity) => fail(activity, error))
 }
 
 function fail(activity: Activity, error: unknown): void {

@@ -63,7 +63,7 @@ function addHandler(api: PluginApi, manager: object, handler: LangChainHandler):
         if (given === undefined && api.recording()) args[0] = [handler]
         const configured = Reflect.apply(original, this, args)
         const { handlers, addHandler: add } = fields(configured)
-        if (!isMethod(add) || list(handlers).includes(handler) || !api.recording()) return configured
+        if (!isMethod(add) || list(handlers).some(isOurs) || !api.recording()) return configured
         Reflect.apply(add, configured, [handler, true])
         return configured
       },

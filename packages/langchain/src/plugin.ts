@@ -10,7 +10,7 @@ export interface LangChainOptions {
 
 /** Records every run of LangChain.js and LangGraph.js in the process, without a change to the program. */
 export function langchain(options: LangChainOptions = {}): Plugin {
-  return plugin(new LangChainHandler(options.tags))
+  return plugin(new LangChainHandler(), options.tags)
 }
 
 /**
@@ -22,13 +22,13 @@ export function langchainHandler(options: LangChainOptions = {}): LangChainHandl
   return new LangChainHandler(options.tags)
 }
 
-function plugin(handler: LangChainHandler | undefined): Plugin {
+function plugin(handler: LangChainHandler | undefined, tags?: readonly string[]): Plugin {
   return definePlugin({
     name: 'langchain',
     hosts: { '@langchain/core': '>=0.3.68 <2' },
     modules: ['@langchain/core/callbacks/manager', '@langchain/core/runnables'],
     setup(api) {
-      recordWith(api)
+      recordWith(api, tags)
       const places = new Set<string>()
       api.eachHost(
         '@langchain/core',
