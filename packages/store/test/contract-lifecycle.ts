@@ -84,6 +84,11 @@ export function lifecycleContract(name: string, open: (options?: StoreOptions) =
         expect(await takeIds(300)).toEqual(ids)
       })
 
+      it('gives very many to one who asks for them', async () => {
+        const ids = await enqueue(7500)
+        expect(await takeIds(1e6)).toEqual(ids)
+      })
+
       it('gives nothing for no limit or a negative one, and takes nothing then', async () => {
         await enqueue(1)
         expect(await take(0)).toEqual([])

@@ -60,6 +60,9 @@ import {
 import { addSpans } from './spans.ts'
 import { watch } from './watchdog.ts'
 
+/** Rollouts that are taken with one statement, which has no more than 65,535 values. */
+const MOST_TAKEN = 1000
+
 /**
  * The operations on a PostgreSQL database, each in a transaction of its own. Whoever changes anything of a rollout locks
  * its row first, so that no two do it at once; the clock is the database's.
@@ -85,7 +88,7 @@ export class PostgresEngine implements AsyncEngine {
     return this.#database.transaction(async (connection) => {
       const taken: AttemptedRollout[] = []
       while (taken.length < limit) {
-        const more = await take(connection, limit - taken.length, workerId)
+        const more = await take(connection, Math.min(limit - taken.length, MOST_TAKEN), workerId)
         if (more === undefined) break
         taken.push(...more)
       }
