@@ -152,7 +152,7 @@ export function lifecycleContract(name: string, open: (options?: StoreOptions) =
           const waiting = [1, 2].map(() => store.dequeueRollouts({ timeout: 5 }))
           await store.queryRollouts()
           const first = store.enqueueRollouts([{ input: 1 }])
-          for (let turn = 0; turn < turns; turn++) await null
+          for (let turn = 0; turn < turns; turn++) await Promise.resolve()
           await Promise.all([first, store.enqueueRollouts([{ input: 2 }])])
           const taken = await Promise.all(waiting)
           expect(taken.map(({ length }) => length)).toEqual([1, 1])
@@ -368,6 +368,17 @@ export function lifecycleContract(name: string, open: (options?: StoreOptions) =
         await store.updateRollout(rolloutId, { status: 'queuing' })
         await store.addSpans([llmSpan({ rolloutId, attemptId: attempt.attemptId })])
         expect(await status(rolloutId)).toBe('queuing')
+      })
+
+      it('leave a cancelled rollout cancelled while they only give signs of life', async () => {
+        const { rolloutId, attempt } = await store.startRollout({ status: 'running' })
+        const { attemptId } = attempt
+        await store.updateRollout(rolloutId, { status: 'cancelled' })
+        await store.updateAttempt(rolloutId, attemptId, { lastHeartbeatTime: 'now', metadata: { step: 1 } })
+        await store.addSpans([llmSpan({ rolloutId, attemptId })])
+        expect(await status(rolloutId)).toBe('cancelled')
+        await store.updateAttempt(rolloutId, attemptId, { status: 'succeeded' })
+        expect(await status(rolloutId)).toBe('succeeded')
       })
 
       it('give signs of life by the store’s clock', async () => {
