@@ -86,8 +86,9 @@ export interface EnqueueRollout {
 
 export interface StartRollout extends Partial<EnqueueRollout> {
   workerId?: string | null
-  /** Made by the store when left out. */
+  /** Ids have at most 1,024 bytes and no NUL characters. @default made by the store */
   rolloutId?: string
+  /** Not `latest`, which stands for one. @default made by the store */
   attemptId?: string
   /** Unix seconds. @default now, by the store's clock */
   startTime?: number
