@@ -17,7 +17,7 @@ export function refusal(span: Span, options: AddSpansOptions): string | undefine
   }
   if (span.attemptId === LATEST_ATTEMPT)
     return `its attemptId "${LATEST_ATTEMPT}" names no attempt of its own`
-  if (typeof span.name !== 'string' || span.name === '') return 'its name is not a text'
+  if (typeof span.name !== 'string') return 'its name is not a text'
   if (span.parentId !== null && typeof span.parentId !== 'string') return 'its parentId is not a text'
   if (!STATUS_CODES.includes(span.status.statusCode)) return 'its status is not UNSET, OK or ERROR'
   if (options.keepSequenceIds === true && !Number.isSafeInteger(span.sequenceId)) {

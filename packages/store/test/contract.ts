@@ -297,6 +297,12 @@ export function storeContract(name: string, open: (options?: StoreOptions) => Pr
         expect((await store.querySpans({ rolloutId: 'ro-1' })).items).toEqual([stored(span, 1)])
       })
 
+      it('keeps a span whose name is empty, as OpenTelemetry allows', async () => {
+        await begin()
+        expect(await store.addSpans([llmSpan({ name: '' })])).toMatchObject({ added: 1, refused: [] })
+        expect((await store.querySpans({ rolloutId: 'ro-1' })).items).toMatchObject([{ name: '' }])
+      })
+
       it('leaves what it was given untouched, and is not touched by later changes to it', async () => {
         await begin()
         const span = llmSpan({ sequenceId: 77 })
