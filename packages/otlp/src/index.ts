@@ -8,6 +8,6 @@ export { UNNUMBERED } from './arrival.ts'
 export type { RefusedSpan } from './refused.ts'
 
 export { otlpSink } from './sink.ts'
-export type { OtlpSinkOptions } from './sink.ts'
+export type { OtlpSinkOptions } from './options.ts'
 export type { Compression, HeadersOption, HeaderValues } from './post.ts'
 export type { Vocabulary } from './vocabulary/index.ts'

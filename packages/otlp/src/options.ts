@@ -1,13 +1,37 @@
-import { AglError } from '@agl/core'
-import { CONTENT_TYPES } from './encode.ts'
-import { COMPRESSIONS } from './post.ts'
-import type { OtlpSinkOptions } from './sink.ts'
+import { AglError, type Attributes, type Span } from '@agl/core'
+import { CONTENT_TYPES, type Protocol } from './encode.ts'
+import { COMPRESSIONS, type Compression, type HeadersOption } from './post.ts'
 import { illegal, isLegal } from './values.ts'
 import type { Vocabulary } from './vocabulary/index.ts'
 
 /*
  * What a program may have given `otlpSink`, with types or without.
  */
+
+export interface OtlpSinkOptions {
+  /** The traces endpoint, such as `http://127.0.0.1:4318/v1/traces`. Without a path, that one is added. */
+  url: string
+  /** Sent with each request, such as a key; a function is asked before each. Never logged. */
+  headers?: HeadersOption
+  /** @default 'protobuf' */
+  protocol?: Protocol
+  /** @default 'none' */
+  compression?: Compression
+  /**
+   * In whose names spans are sent: those of an Agent Lightning store, which are the record's own, or of a backend.
+   * Or what to send of a span; `undefined` and `null` send nothing of it.
+   * @default 'agentlightning'
+   */
+  vocabulary?: Vocabulary | ((span: Span) => Span | null | undefined)
+  /** Attributes that are added to each span's resource. */
+  resource?: Attributes
+  /** Milliseconds that a request may take, with its headers. @default 10000 */
+  timeout?: number
+  /** Most bytes of a request before compression, roughly; one span may have more. @default 4 MB */
+  maxBytes?: number
+  /** Called once with each kind of trouble that costs spans. @default prints to standard error */
+  onWarning?: (message: string) => void
+}
 
 const VOCABULARIES: readonly unknown[] = [
   'agentlightning',

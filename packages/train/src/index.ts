@@ -1,5 +1,5 @@
 export { exportDataset } from './dataset/dataset.ts'
-export type { DatasetContainer, DatasetSource, ExportOptions, ExportProgress } from './dataset/dataset.ts'
+export type { DatasetContainer, DatasetSource, ExportOptions, ExportProgress } from './dataset/types.ts'
 export type { DatasetFormat, RowFormat } from './dataset/formats.ts'
 export { toTriplets } from './triplets.ts'
 export type { Triplet, TripletOptions } from './triplets.ts'

@@ -1,6 +1,6 @@
 import { AglError, findFinalReward, type Span } from '@agl/core'
 import type { Rollout, RolloutStatus } from '@agl/store'
-import type { DatasetSource, ExportOptions, ExportProgress } from './dataset.ts'
+import type { DatasetSource, ExportOptions, ExportProgress } from './types.ts'
 import { isOfSpans, toRows, type DatasetFormat } from './formats.ts'
 import type { Output } from './output.ts'
 import type { SpanRows } from './span-rows.ts'

@@ -1,6 +1,6 @@
 import { type FileHandle, open, rename, rm } from 'node:fs/promises'
 import type { Writable } from 'node:stream'
-import type { DatasetSource, ExportProgress } from './dataset.ts'
+import type { DatasetSource, ExportProgress } from './types.ts'
 import { Exporter, type ExporterOptions, type ExportState } from './exporter.ts'
 import { notOurs, notWritable, sizeOf, stopped } from './files.ts'
 import { exclusively } from './lock.ts'
