@@ -1,9 +1,8 @@
 import { AglError, findFinalReward, type Span } from '@agl/core'
 import type { Rollout, RolloutStatus } from '@agl/store'
-import type { DatasetSource, ExportOptions, ExportProgress } from './types.ts'
 import { isOfSpans, toRows, type DatasetFormat } from './formats.ts'
 import type { Output } from './output.ts'
-import type { SpanRows } from './span-rows.ts'
+import type { DatasetSource, ExportOptions, ExportProgress, SpanRows } from './types.ts'
 
 export const FINISHED: readonly RolloutStatus[] = ['succeeded', 'failed', 'cancelled']
 /** Rollouts, and spans, that are asked for at once. */

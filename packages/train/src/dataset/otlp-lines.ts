@@ -1,5 +1,5 @@
 import { AglError, type Span } from '@agl/core'
-import type { SpanRows } from './span-rows.ts'
+import type { SpanRows } from './types.ts'
 
 /** About as many bytes a line of OTLP takes; one span may take more. */
 const LINE = 1024 * 1024

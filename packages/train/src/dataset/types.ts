@@ -47,3 +47,9 @@ export interface ExportOptions extends AdapterOptions {
    */
   onFailure?: (rolloutId: string, error: unknown) => void
 }
+
+/** Makes rows of a few spans of one rollout. A text is a line as it is. */
+export type SpanRows = (
+  spans: readonly Span[],
+  refuse: (spanId: string, reason: string) => void,
+) => Iterable<object | string>
