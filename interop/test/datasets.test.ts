@@ -54,7 +54,8 @@ async function exported(format: DatasetFormat): Promise<{
 }> {
   const [file, parquet] = [join(folder, `${format}.jsonl`), join(folder, `${format}.parquet`)]
   const progress = await exportDataset(store, { format, out: file })
-  expect(await exportDataset(store, { format, out: parquet })).toEqual(progress)
+  // A Parquet file is made anew, a file of lines is continued.
+  expect(await exportDataset(store, { format, out: parquet })).toEqual({ ...progress, earlier: 0 })
   const lines = readFileSync(file, 'utf8').split('\n').slice(0, -1)
   return {
     lines: lines.map((line) => JSON.parse(line)),
