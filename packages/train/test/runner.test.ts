@@ -125,6 +125,7 @@ describe('a runner', () => {
   })
 
   it('fails the attempt of an agent that throws, says why, and takes it again where its config asks for that', async () => {
+    const said = hush()
     const { store, runner } = await setting()
     const config = { maxAttempts: 2, retryCondition: ['failed' as const] }
     const [queued] = await store.enqueueRollouts([{ input: null, config }])
@@ -134,6 +135,7 @@ describe('a runner', () => {
       return true
     })
     expect(await runner(agent).run({ maxRollouts: 2 })).toEqual({ succeeded: 1, failed: 1 })
+    expect(said()).toMatch(/An attempt failed; .* not today$/)
     const attempts = (await store.queryAttempts(queued?.rolloutId ?? '')).items
     expect(attempts).toMatchObject([
       { status: 'failed', metadata: { error: 'TypeError: not today' } },

@@ -43,6 +43,9 @@ export interface RunSummary {
 const PAUSE_FIRST = 1
 const PAUSE_MOST = 10
 
+/** Warnings that one runner prints; each only once. */
+const MOST_LINES = 100
+
 /**
  * Takes rollouts from a store's queue and runs an agent on each, in a trace of the attempt's ids.
  *
@@ -68,8 +71,9 @@ export class Runner<Task = unknown> {
     const said = new Set<string>()
     const warn = (message: string, cause?: unknown): void => {
       const line = `[agl:train] ${message}${cause instanceof Error ? ` ${cause.message}` : ''}`
-      if (!said.has(line)) console.warn(line)
+      if (said.has(line) || said.size >= MOST_LINES) return
       said.add(line)
+      console.warn(line)
     }
     this.#shop = {
       lightning,
@@ -123,9 +127,12 @@ export class Runner<Task = unknown> {
       while (!stop.aborted && left > 0) {
         const rollout = await take(workerId)
         if (rollout === undefined) continue
-        const { succeeded } = await runAttempt(this.#shop, rollout, hard.signal)
+        const { succeeded, error } = await runAttempt(this.#shop, rollout, hard.signal)
         if (succeeded) summary.succeeded++
-        else summary.failed++
+        else {
+          summary.failed++
+          this.#shop.warn("An attempt failed; each one's error is in its metadata in the store.", error)
+        }
       }
     }
     const workers = Array.from({ length: concurrency }, (_, i) =>
