@@ -76,6 +76,12 @@ function explain(error: unknown, file: string): CliError {
       { cause: error },
     )
   }
+  if (/^Cannot use import statement outside a module/.test(message)) {
+    return new CliError(
+      `${place} is an ES module, and the package.json beside it says "type": "commonjs"; make that "type": "module", or call the file agl.config.mts.`,
+      { cause: error },
+    )
+  }
   const what = error instanceof SyntaxError ? 'does not compile' : 'failed while it was loaded'
   return new CliError(`${place} ${what}: ${message}; repair it and run again.`, { cause: error })
 }

@@ -74,6 +74,8 @@ const LOADER_HINT =
   'agl: Node cannot run this TypeScript by itself (enums, namespaces and parameter properties need a compiler); install tsx and run: NODE_OPTIONS="--import tsx" agl run FILE'
 
 function summary(rolloutId: string, { written, dropped }: FlushResult, store: string | undefined): string {
-  const show = `${command()} traces show ${rolloutId}${store === undefined ? '' : ` --store ${store}`}`
+  // What is printed may be kept where others read it.
+  const hidden = store?.replace(/^([a-z]+:\/\/[^:@/]*:).*@/, '$1***@')
+  const show = `${command()} traces show ${rolloutId}${hidden === undefined ? '' : ` --store ${hidden}`}`
   return `agl: trace ${rolloutId}: ${written} spans written, ${dropped} dropped; see ${show}`
 }

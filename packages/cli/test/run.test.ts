@@ -144,13 +144,16 @@ describe('agl run', () => {
     ])
   })
 
-  it('waits at the end for sinks that cannot write at once', async () => {
+  it.each([
+    ['have no way to write at once', ''],
+    ['cannot write at once', ', writeSync() { throw new Error("not at an end") }'],
+  ])('waits at the end for sinks that %s', async (_what, more) => {
     const app = new App()
     app.write(
       'agl.config.mjs',
       `import { setTimeout } from 'node:timers/promises'
        const write = async (spans) => { await setTimeout(50); for (const { name } of spans) console.log(name) }
-       export default { sinks: [{ name: 'slow', write }] }`,
+       export default { sinks: [{ name: 'slow', write${more} }] }`,
     )
     app.write('app.mjs', '')
     expect(await app.agl(['run', 'app.mjs'])).toMatchObject({ code: 0, stdout: 'app.mjs.session\n' })
@@ -359,8 +362,16 @@ describe('agl run refuses', () => {
       'import { openai } from "@agl/openai"\nexport default { plugins: [openai(), openai()] }',
       'listed twice',
     ],
-  ])('a configuration with %s', async (_what, file, text, sentence) => {
+    [
+      'modules where package.json has none',
+      'agl.config.ts',
+      'import { openai } from "@agl/openai"\nexport default { plugins: [openai()] }',
+      'make that "type": "module", or call the file agl.config.mts',
+      'commonjs',
+    ],
+  ])('a configuration with %s', async (_what, file, text, sentence, type = 'module') => {
     const app = new App()
+    app.write('package.json', JSON.stringify({ type }))
     app.write('app.mjs', 'console.log("ran")')
     app.write(file, text)
     const result = await app.agl(['run', 'app.mjs'])

@@ -120,6 +120,18 @@ describe('agl serve', () => {
     }
   })
 
+  it('is recorded to with a token in its URL, which agl run does not print', async () => {
+    const app = new App()
+    app.write('app.mjs', '')
+    const server = await serve(app, ['--store', 'memory:', '--token', 'the-token'])
+    const url = server.url.replace('://', '://agl:the-token@')
+    const { stderr } = await app.agl(['run', '--store', url, 'app.mjs'])
+    expect(stderr).toContain('1 spans written, 0 dropped')
+    expect(stderr).toContain('--store http://agl:***@127.0.0.1')
+    expect(stderr).not.toContain('the-token')
+    await server.end()
+  })
+
   it('warns where everybody can reach it without a token', async () => {
     const server = await serve(new App(), ['--store', 'memory:', '--host', '0.0.0.0'])
     await server.end()

@@ -158,6 +158,8 @@ export class SinkQueue {
       job.state = 'written'
     } catch (error) {
       job.state = 'failed'
+      // A sink that throws at once does so while `#run` still looks at the jobs.
+      await Promise.resolve()
       this.#log.once(`The sink "${this.sink.name}" cannot write; spans wait and it is tried again.`, error)
     }
     if (!this.#jobs.includes(job)) return

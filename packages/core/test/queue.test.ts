@@ -195,6 +195,22 @@ describe('a sink', () => {
     expect(bodies(memory.spans)).toEqual(count(2))
   })
 
+  it('that throws at once each time holds up neither the program nor its end', async () => {
+    hush()
+    let calls = 0
+    const sink: Sink = {
+      name: 'throws',
+      write() {
+        if (++calls < 50) throw new Error('at once')
+      },
+    }
+    const { lightning } = await withSinks([sink])
+    await messages(2)
+    await lightning.flush({ timeout: 50 })
+    await lightning.shutdown({ timeout: 50 })
+    expect(calls).toBeLessThan(10)
+  })
+
   it('that is away costs the spans above the queue size, which are counted and told once', async () => {
     const { lines } = hush()
     const sink = gatedSink()

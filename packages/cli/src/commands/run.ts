@@ -68,15 +68,10 @@ function withSink(config: Config, sink: Sink): Config {
   }
 }
 
-/** Whether something besides our store must be waited for at the end. */
-function hasSlowSinks({ sinks = [], exporters = [], environments = {} }: Config): boolean {
-  const overlays = Object.values(environments)
-  const all = [...sinks, ...overlays.flatMap((overlay) => overlay.sinks ?? [])]
-  return (
-    exporters.length > 0 ||
-    overlays.some((overlay) => (overlay.exporters?.length ?? 0) > 0) ||
-    all.some((sink) => sink.writeSync === undefined)
-  )
+/** Whether something besides our store may have to be waited for at the end. */
+function hasSlowSinks(config: Config): boolean {
+  const overlays = Object.values(config.environments ?? {})
+  return [config, ...overlays].some(({ sinks = [], exporters = [] }) => sinks.length + exporters.length > 0)
 }
 
 function announce({ config, file, folder }: Loaded): void {
