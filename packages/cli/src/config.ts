@@ -76,7 +76,7 @@ function explain(error: unknown, file: string): CliError {
       { cause: error },
     )
   }
-  if (/^Cannot use import statement outside a module/.test(message)) {
+  if (message.startsWith('Cannot use import statement outside a module')) {
     return new CliError(
       `${place} is an ES module, and the package.json beside it says "type": "commonjs"; make that "type": "module", or call the file agl.config.mts.`,
       { cause: error },
